@@ -1,0 +1,3 @@
+"""Pileus: an EC2-compatible cloud that people run themselves."""
+
+__version__ = "0.1.0"

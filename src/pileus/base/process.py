@@ -1,0 +1,78 @@
+"""Running other programs: the only module that starts processes."""
+
+import asyncio
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+
+class ProcessError(Exception):
+    """A program ended with a non-zero exit status.
+
+    Attributes:
+        argv: what was run. status: its exit status (negative: the signal). stderr: the end of what it said.
+    """
+
+    def __init__(self, argv: Sequence[str], status: int, stderr: str) -> None:
+        super().__init__(f"{argv[0]} ended with {status}: {stderr.strip()[-800:]}")
+        self.argv = tuple(argv)
+        self.status = status
+        self.stderr = stderr
+
+
+async def run(
+    *argv: str,
+    stdin: bytes | None = None,
+    timeout: float = 60.0,  # noqa: ASYNC109 - the child must be killed when the time is over, which a caller's scope can't do
+    **options: Any,
+) -> bytes:
+    """Runs a program to its end and returns its standard output.
+
+    ``timeout`` is in seconds; ``options`` go to ``asyncio.create_subprocess_exec``.
+
+    Raises:
+        ProcessError: the exit status was not zero.
+        TimeoutError: it took longer than ``timeout``; it has been killed and reaped.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        **options,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            out, err = await child.communicate(stdin)
+    except BaseException:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        raise
+    if child.returncode:
+        raise ProcessError(argv, child.returncode, err.decode(errors="replace"))
+    return out
+
+
+def run_sync(*argv: str, stdin: bytes | None = None, timeout: float = 60.0, **options: Any) -> bytes:
+    """The same for code outside an event loop (commands, image builds)."""
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            **options,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{argv[0]} took longer than {timeout} s") from error
+    if done.returncode:
+        raise ProcessError(argv, done.returncode, done.stderr.decode(errors="replace"))
+    return done.stdout
+
+
+def spawn(*argv: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """Starts a program that goes on by itself; ``options`` go to ``subprocess.Popen``."""
+    return subprocess.Popen(argv, **options)

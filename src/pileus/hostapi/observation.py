@@ -1,0 +1,75 @@
+"""What a host says is so. Written by the agent, read by the controllers."""
+
+from typing import Literal
+
+from pileus.hostapi.spec import Spec
+
+Phase = Literal["absent", "preparing", "running", "stopping", "off", "failed", "gone"]
+Cause = Literal["", "asked", "guest-shutdown", "guest-panic", "crash", "watchdog", "host-restart"]
+
+
+class GuestObservation(Spec, frozen=True, kw_only=True):
+    """One guest as the agent sees it.
+
+    ``boot`` and ``reset`` are those that the observation is about. ``phase``:
+        absent: never started here, or nothing left but volumes; preparing: network, disks or process being made;
+        running: QEMU runs the guest; stopping: asked to stop; off: no process, ``cause`` says why;
+        failed: can't be made to run, ``detail`` says why (permanent for this boot); gone: removed as asked.
+    ``impaired`` is true while the process is there but the guest is dead (panic, QMP silent).
+    """
+
+    instance_id: str
+    boot: int
+    phase: Phase
+    reset: int = 0
+    cause: Cause = ""
+    detail: str = ""
+    impaired: bool = False
+    accelerator: str = ""
+
+
+class VolumeObservation(Spec, frozen=True, kw_only=True):
+    """One volume on this host: ``gone`` is said once its data is removed."""
+
+    volume_id: str
+    phase: Literal["present", "failed", "gone"]
+    detail: str = ""
+
+
+class HostInventory(Spec, frozen=True, kw_only=True):
+    """What the host has: sent at hello and whenever it changes. ``memory`` MiB, ``disk`` GiB usable for guests."""
+
+    host_id: str
+    vcpus: int
+    memory: int
+    disk: int
+    accelerator: str
+    architecture: str = "x86_64"
+    images: tuple[str, ...] = ()
+
+
+class HostReport(Spec, frozen=True, kw_only=True):
+    """A host's observation at a spec revision; ``full`` means that what is not listed is not there."""
+
+    host_id: str
+    revision: int
+    guests: tuple[GuestObservation, ...] = ()
+    volumes: tuple[VolumeObservation, ...] = ()
+    network_ready: bool = True
+    full: bool = False
+
+
+class ConsoleRequest(Spec, frozen=True, kw_only=True):
+    """Asks for a guest's serial output (its last 64 KiB) or a picture of its screen (PNG)."""
+
+    request_id: int
+    instance_id: str
+    what: Literal["output", "screenshot"]
+
+
+class ConsoleAnswer(Spec, frozen=True, kw_only=True):
+    """The bytes asked for; ``error`` instead where there are none."""
+
+    request_id: int
+    data: bytes = b""
+    error: str = ""

@@ -1,0 +1,197 @@
+"""What a host must make so. Written by the controllers, read by the agent and its drivers.
+
+A spec is level-triggered: it says what must hold, never what to do next. Applying the same spec twice changes nothing.
+Networks, interfaces and rules that are absent are removed. Guests and volumes, which hold what people would miss, are
+removed only on an explicit ``gone``: a control plane that lost its store can't make a host delete anything.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all messages: unknown fields are ignored, so that versions can differ by one."""
+
+
+class VolumeSpec(Spec, frozen=True, kw_only=True):
+    """A block volume on this host.
+
+    ``image`` is the content id of the base image that a fresh volume starts as (None: empty). ``size`` is in bytes and
+    never below the image's virtual size. ``state`` ``gone`` removes the volume's data for ever.
+    """
+
+    volume_id: str
+    size: int
+    image: str | None = None
+    state: Literal["present", "gone"] = "present"
+
+
+class DiskSpec(Spec, frozen=True, kw_only=True):
+    """A volume in a guest. ``serial`` is the volume id without its dash, as the guest sees it; ``index`` 0 boots."""
+
+    volume_id: str
+    index: int
+    device_name: str
+    serial: str
+
+
+class NicSpec(Spec, frozen=True, kw_only=True):
+    """An interface in a guest; its network side is ``InterfaceSpec`` of the same id. ``index`` 0 is eth0."""
+
+    interface_id: str
+    mac: str
+    index: int
+
+
+class GuestSpec(Spec, frozen=True, kw_only=True):
+    """A virtual machine.
+
+    Attributes:
+        boot: counts launches and starts; a guest of a lower boot is stopped first, and what is observed of an older
+            boot says nothing about this one.
+        reset: counts RebootInstances within this boot.
+        power: ``on``; ``off`` (ACPI power button, after ``stop_timeout`` seconds the plug); ``cut`` (the plug at once);
+            ``gone`` (the plug at once, then everything kept for this guest is removed; volumes have their own spec).
+        memory: MiB. vcpus: as the guest sees them.
+        image: content id; its manifest says whether firmware boots the disk or a kernel is given directly.
+        uuid: SMBIOS system uuid and serial, lower case, begins with ``ec2``.
+        metadata: what the metadata service tells this guest.
+    """
+
+    instance_id: str
+    boot: int
+    power: Literal["on", "off", "cut", "gone"]
+    uuid: str
+    vcpus: int
+    memory: int
+    image: str
+    disks: tuple[DiskSpec, ...]
+    nics: tuple[NicSpec, ...]
+    metadata: "MetadataSpec"
+    reset: int = 0
+    stop_timeout: float = 90.0
+    cmdline: str = ""
+
+
+class RuleSpec(Spec, frozen=True, kw_only=True):
+    """One security group rule with one peer.
+
+    ``protocol`` is ``-1`` (all), ``tcp``, ``udp``, ``icmp``, ``icmpv6`` or a number.
+
+    For tcp and udp ``from_port`` and ``to_port`` bound the destination port; for icmp they are type and code, -1 any.
+    Exactly one of ``cidr`` (IPv4 or IPv6) and ``group`` is set.
+    """
+
+    protocol: str
+    from_port: int = -1
+    to_port: int = -1
+    cidr: str | None = None
+    group: str | None = None
+
+
+class GroupSpec(Spec, frozen=True, kw_only=True):
+    """A security group: its rules and the private addresses of all its members, on whatever host they are."""
+
+    group_id: str
+    ingress: tuple[RuleSpec, ...]
+    egress: tuple[RuleSpec, ...]
+    members: tuple[str, ...] = ()
+
+
+class InterfaceSpec(Spec, frozen=True, kw_only=True):
+    """A network interface on this host: a tap with a routed /32.
+
+    ``public_address`` is translated 1:1 to ``private_address``. ``hostname`` is what DHCP hands out.
+    ``names`` are the DNS names that resolve to the private address inside the VPC.
+    """
+
+    interface_id: str
+    mac: str
+    private_address: str
+    subnet_cidr: str
+    groups: tuple[str, ...]
+    hostname: str
+    names: tuple[str, ...] = ()
+    public_address: str | None = None
+    public_names: tuple[str, ...] = ()
+    source_dest_check: bool = True
+    to_internet: bool = True
+
+
+class VpcSpec(Spec, frozen=True, kw_only=True):
+    """A VPC's part on this host. ``domain`` is the DHCP domain name, e.g. ``ec2.internal``."""
+
+    vpc_id: str
+    cidrs: tuple[str, ...]
+    domain: str
+    groups: tuple[GroupSpec, ...]
+    interfaces: tuple[InterfaceSpec, ...]
+
+
+class NetworkSpec(Spec, frozen=True, kw_only=True):
+    """All networking of a host. ``pool`` are the public addresses (CIDRs) that this cloud owns."""
+
+    pool: tuple[str, ...] = ()
+    vpcs: tuple[VpcSpec, ...] = ()
+
+
+class MetadataInterface(Spec, frozen=True, kw_only=True):
+    """One entry under ``network/interfaces/macs/``."""
+
+    mac: str
+    interface_id: str
+    index: int
+    subnet_id: str
+    subnet_cidr: str
+    vpc_id: str
+    vpc_cidrs: tuple[str, ...]
+    owner_id: str
+    private_addresses: tuple[str, ...]
+    local_hostname: str
+    public_address: str | None = None
+    public_hostname: str | None = None
+    security_groups: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+
+
+class MetadataSpec(Spec, frozen=True, kw_only=True):
+    """What 169.254.169.254 answers to one instance. Secrets (user data may be one) are never logged.
+
+    ``public_keys`` are (name, OpenSSH line). ``user_data`` is base64 or None. ``pending_time`` is ISO 8601, UTC.
+    ``tags`` is None unless InstanceMetadataTags is enabled. ``hop_limit`` 1 to 64.
+    """
+
+    instance_id: str
+    account: str
+    region: str
+    zone: str
+    zone_id: str
+    image_id: str
+    instance_type: str
+    reservation_id: str
+    launch_index: int
+    architecture: str
+    pending_time: str
+    local_hostname: str
+    interfaces: tuple[MetadataInterface, ...]
+    security_groups: tuple[str, ...]
+    public_keys: tuple[tuple[str, str], ...] = ()
+    user_data: str | None = None
+    tags: tuple[tuple[str, str], ...] | None = None
+    block_devices: tuple[tuple[str, str], ...] = ()
+    partition: str = "aws"
+    domain: str = "amazonaws.com"
+    life_cycle: str = "on-demand"
+    endpoint_enabled: bool = True
+    tokens_required: bool = False
+    hop_limit: int = 2
+
+
+class HostSpec(Spec, frozen=True, kw_only=True):
+    """Everything one host must make so. ``revision`` only grows; an older one is refused by the agent."""
+
+    revision: int
+    guests: tuple[GuestSpec, ...] = ()
+    volumes: tuple[VolumeSpec, ...] = ()
+    network: NetworkSpec = NetworkSpec()
