@@ -48,7 +48,7 @@ class HostInventory(Spec, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
 
 
-class HostReport(Spec, frozen=True, kw_only=True):
+class HostReport(Spec, frozen=True, kw_only=True, tag="report"):
     """A host's observation at a spec revision; ``full`` means that what is not listed is not there."""
 
     host_id: str
@@ -59,7 +59,7 @@ class HostReport(Spec, frozen=True, kw_only=True):
     full: bool = False
 
 
-class ConsoleRequest(Spec, frozen=True, kw_only=True):
+class ConsoleRequest(Spec, frozen=True, kw_only=True, tag="console-request"):
     """Asks for a guest's serial output (its last 64 KiB) or a picture of its screen (PNG)."""
 
     request_id: int
@@ -67,7 +67,7 @@ class ConsoleRequest(Spec, frozen=True, kw_only=True):
     what: Literal["output", "screenshot"]
 
 
-class ConsoleAnswer(Spec, frozen=True, kw_only=True):
+class ConsoleAnswer(Spec, frozen=True, kw_only=True, tag="console-answer"):
     """The bytes asked for; ``error`` instead where there are none."""
 
     request_id: int

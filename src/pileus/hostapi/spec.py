@@ -188,7 +188,7 @@ class MetadataSpec(Spec, frozen=True, kw_only=True):
     hop_limit: int = 2
 
 
-class HostSpec(Spec, frozen=True, kw_only=True):
+class HostSpec(Spec, frozen=True, kw_only=True, tag="spec"):
     """Everything one host must make so. ``revision`` only grows; an older one is refused by the agent."""
 
     revision: int
