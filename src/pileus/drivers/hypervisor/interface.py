@@ -75,7 +75,10 @@ class Hypervisor(Protocol):
         ...
 
     async def reset(self, instance_id: str, reset: int) -> None:
-        """RebootInstances: asks the guest to reboot; after four minutes without an answer resets it hard, as EC2 does."""
+        """RebootInstances: asks the guest to reboot; after four minutes without an answer resets it hard, as EC2 does.
+
+        Returns at once; ``observe`` shows the number when it is done. A guest that is off stays off.
+        """
         ...
 
     async def press_power_button(self, instance_id: str) -> None:
