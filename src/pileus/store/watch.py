@@ -1,0 +1,67 @@
+"""Wakes the watches of a process when the change log has grown, by whichever process."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Generator
+
+from pileus.store.backend import Backend
+
+_POLL = 1.0
+"""Seconds after which the log is looked at although nobody rang."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Hub:
+    """One thread that waits for other processes. ``refresh`` brings the mirror up to date, away from event loops."""
+
+    def __init__(self, backend: Backend, refresh: Callable[[], object]) -> None:
+        self._backend = backend
+        self._refresh = refresh
+        self._lock = threading.Lock()
+        self._events: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    @contextlib.contextmanager
+    def subscribe(self) -> Generator[asyncio.Event]:
+        """An event of the running loop that is set after every growth of the log, at times also without one."""
+        event = asyncio.Event()
+        with self._lock:
+            self._events[event] = asyncio.get_running_loop()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="store-watch", daemon=True)
+                self._thread.start()
+        try:
+            yield event
+        finally:
+            with self._lock:
+                del self._events[event]
+
+    def wake(self) -> None:
+        """Wakes the watches of this process. Thread-safe."""
+        with self._lock:
+            for event, loop in self._events.items():
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+                    loop.call_soon_threadsafe(event.set)
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._backend.interrupt()
+            self._thread.join()
+        self.wake()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._backend.wait(_POLL)
+                if not self._stopping.is_set():
+                    self._refresh()
+            except Exception:
+                # The database may come back; until then the watches have nothing to see.
+                _logger.exception("the change log can't be read")
+                self._stopping.wait(_POLL)
+            self.wake()
