@@ -1,4 +1,7 @@
-"""A request and an answer as values, free of any web server. Made and sent by ``pileus.gateway``, read by all of ``pileus.aws``."""
+"""A request and an answer as values, free of any web server.
+
+Made and sent by ``pileus.gateway``, read by all of ``pileus.aws``.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 
