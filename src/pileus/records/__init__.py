@@ -1,0 +1,41 @@
+"""What the cloud remembers: one file per resource with its struct, its public state, the table of legal transitions and
+the pure ``decide()``. No I/O here: functions from values to values. Read by services, scheduler, metering, controllers.
+"""
+
+from pileus.base.record import Record
+from pileus.records.account import AccessKey, Account
+from pileus.records.address import Address
+from pileus.records.console import ConsoleLog
+from pileus.records.gateways import InternetGateway
+from pileus.records.host import Host
+from pileus.records.idempotency import IdempotentCall
+from pileus.records.image import Image
+from pileus.records.instance import Instance
+from pileus.records.key_pair import KeyPair
+from pileus.records.network_acl import NetworkAcl
+from pileus.records.network_interface import NetworkInterface
+from pileus.records.route_table import RouteTable
+from pileus.records.security_group import SecurityGroup
+from pileus.records.subnet import Subnet
+from pileus.records.volume import Volume
+from pileus.records.vpc import Vpc
+
+KINDS: tuple[type[Record], ...] = (
+    AccessKey,
+    Account,
+    Address,
+    ConsoleLog,
+    Host,
+    IdempotentCall,
+    Image,
+    Instance,
+    InternetGateway,
+    KeyPair,
+    NetworkAcl,
+    NetworkInterface,
+    RouteTable,
+    SecurityGroup,
+    Subnet,
+    Volume,
+    Vpc,
+)

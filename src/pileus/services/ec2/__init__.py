@@ -1,0 +1,41 @@
+"""Amazon EC2. Importing the package declares all of its operations."""
+
+from pileus.services.ec2 import (
+    addresses,
+    images,
+    instance_types,
+    instances,
+    internet_gateways,
+    key_pairs,
+    network_acls,
+    network_interfaces,
+    regions,
+    route_tables,
+    security_group_rules,
+    security_groups,
+    subnets,
+    tags,
+    volumes,
+    vpcs,
+)
+from pileus.services.ec2.service import ec2
+
+__all__ = [
+    "addresses",
+    "ec2",
+    "images",
+    "instance_types",
+    "instances",
+    "internet_gateways",
+    "key_pairs",
+    "network_acls",
+    "network_interfaces",
+    "regions",
+    "route_tables",
+    "security_group_rules",
+    "security_groups",
+    "subnets",
+    "tags",
+    "volumes",
+    "vpcs",
+]

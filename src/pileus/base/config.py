@@ -1,0 +1,72 @@
+"""The cloud's configuration: ``config.toml`` in the data directory. Read by the composition roots in ``pileus.cmd``."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A region and its zones.
+
+    Attributes:
+        name: one of AWS's region names, e.g. ``us-east-1``.
+        zones: the letters of its availability zones.
+        public_pool: CIDRs of the public addresses that its instances get.
+    """
+
+    name: str = "us-east-1"
+    zones: tuple[str, ...] = ("a", "b", "c")
+    public_pool: tuple[str, ...] = ("203.0.113.0/24",)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. The first region is the default one.
+
+    Attributes:
+        listen, port: where the API answers. certificate, key: PEM files; TLS is on when both are given.
+        store: ``sqlite:///path`` or ``postgresql://…``; None: SQLite in the data directory.
+        cpu_overcommit: vCPUs promised per processor of a host. memory_overcommit: the same for memory.
+        reserved_memory: MiB of each host kept for the host itself.
+        uplink: the host's interface by which guests with public addresses reach the outside; None: not at all.
+        throttle: whether requests are limited by EC2's token buckets.
+        guest_uids: the first and the last numeric user id for guests; each running guest has its own.
+        launch_watchdog: seconds without any console output after which a launch is reset.
+    """
+
+    regions: tuple[RegionConfig, ...] = (RegionConfig(),)
+    account: str = "000000000001"
+    listen: str = "127.0.0.1"
+    port: int = 4566
+    certificate: str | None = None
+    key: str | None = None
+    store: str | None = None
+    cpu_overcommit: float = 16.0
+    memory_overcommit: float = 1.0
+    reserved_memory: int = 2048
+    uplink: str | None = None
+    throttle: bool = False
+    guest_uids: tuple[int, int] = (700000, 799999)
+    launch_watchdog: float = 120.0
+
+    @property
+    def default_region(self) -> str:
+        """Where a request without a region goes."""
+        return self.regions[0].name
+
+    def region(self, name: str) -> RegionConfig:
+        """The configuration of a region. Raises KeyError."""
+        for region in self.regions:
+            if region.name == name:
+                return region
+        raise KeyError(name)
+
+
+def load(path: Path) -> Config:
+    """The configuration in a TOML file; the defaults where there is none.
+
+    Raises:
+        msgspec.ValidationError: a setting is unknown or has the wrong type; the message names it.
+    """
+    if not path.exists():
+        return Config()
+    return msgspec.toml.decode(path.read_bytes(), type=Config)

@@ -1,0 +1,89 @@
+"""What a handler is given. Made by the dispatcher, one per call."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from pileus.base.clock import Clock
+from pileus.base.config import Config
+from pileus.base.sealing import Sealer
+from pileus.operations.call import Call
+from pileus.records.instance import Instance
+from pileus.store import Transaction, View
+
+
+class Placement(Protocol):
+    """Finds room on a host and promises it in the caller's transaction. Implemented by ``pileus.scheduler``."""
+
+    def place(self, tx: Transaction, instance: Instance) -> Instance:
+        """The instance with its host. Raises NoCapacity."""
+        ...
+
+    def release(self, tx: Transaction, instance: Instance) -> Instance:
+        """The instance without a host; what was promised is free again."""
+        ...
+
+    def zones(self, view: View, instance_type: str, region: str) -> Sequence[str]:
+        """The zones in which such an instance would find room now, the roomiest first."""
+        ...
+
+
+class Consoles(Protocol):
+    """Asks a host for a guest's console. Implemented in ``pileus.cmd`` over the controllers' socket."""
+
+    async def read(self, host_id: str, instance_id: str, what: str) -> bytes:
+        """``what`` is ``output`` or ``screenshot`` (PNG). Raises ConsoleUnavailable."""
+        ...
+
+
+class NoCapacity(Exception):
+    """No host has room for the instance now."""
+
+
+class ConsoleUnavailable(Exception):
+    """The host does not answer, or the guest has no screen now."""
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """What all calls share, wired once by ``pileus.cmd``."""
+
+    config: Config
+    clock: Clock
+    sealer: Sealer
+    placement: Placement
+    consoles: Consoles
+
+
+class Context:
+    """One call with the data that it may see and change."""
+
+    __slots__ = ("_tx", "call", "env", "view")
+
+    def __init__(self, call: Call, env: Environment, view: View, tx: Transaction | None = None) -> None:
+        self.call = call
+        self.env = env
+        self.view = view
+        self._tx = tx
+
+    @property
+    def tx(self) -> Transaction:
+        """The transaction of a writing operation."""
+        assert self._tx is not None, f"{self.call.operation} is not declared as writing"
+        return self._tx
+
+    @property
+    def account(self) -> str:
+        """The caller's account."""
+        return self.call.identity.account
+
+    @property
+    def region(self) -> str:
+        """The region that the call is for."""
+        return self.call.region
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the call, in whole milliseconds, UTC."""
+        return self.call.now

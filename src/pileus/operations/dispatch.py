@@ -1,0 +1,51 @@
+"""Performs calls: finds the declared operation and does what all of them share. Called by the gateway through ``cmd``."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pileus.operations.call import Call
+from pileus.operations.context import Context, Environment
+from pileus.operations.errors import DryRunOperation, OperationNotAvailable
+from pileus.operations.idempotency import perform_once
+from pileus.operations.registry import Operation, Service
+from pileus.operations.tags import check_specifications
+from pileus.store import Store, Transaction
+
+
+class Dispatcher:
+    """The dispatch table over the store. Instances are the gateway's ``Dispatch``."""
+
+    def __init__(self, services: Iterable[Service], store: Store, env: Environment) -> None:
+        self._operations: Mapping[tuple[str, str], Operation] = {
+            (service.name, name): operation for service in services for name, operation in service.operations.items()
+        }
+        self._store = store
+        self._env = env
+
+    async def __call__(self, call: Call) -> Mapping[str, Any]:
+        """The call's result in botocore's output shape.
+
+        Raises:
+            OperationNotAvailable: the operation is not declared.
+            DryRunOperation: it was a dry run that would have been allowed.
+            ServiceError: whatever the operation finds wrong.
+        """
+        operation = self._operations.get((call.service, call.operation))
+        if operation is None:
+            raise OperationNotAvailable(
+                f"The operation {call.operation} of {call.service} is not available in this cloud yet. "
+                "docs/coverage.md lists what is."
+            )
+        check_specifications(call.params, operation.taggable)
+        if call.params.get("DryRun"):
+            raise DryRunOperation("Request would have succeeded, but DryRun flag is set.")
+        match operation.mode:
+            case "read":
+                return operation.handler(Context(call, self._env, self._store.view()), call.params)
+            case "async":
+                return await operation.handler(Context(call, self._env, self._store.view()), call.params)
+            case "write":
+                return await self._store.submit(lambda tx: self._write(operation, call, tx))
+
+    def _write(self, operation: Operation, call: Call, tx: Transaction) -> Mapping[str, Any]:
+        return perform_once(operation, Context(call, self._env, tx, tx))

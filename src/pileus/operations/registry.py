@@ -1,0 +1,86 @@
+"""The declaration of operations. Services declare; the dispatcher performs; coverage and documentation are read off here."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from pileus.operations.context import Context
+
+Handler = Callable[[Context, Any], Any]
+Mode = Literal["read", "write", "async"]
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation of one service.
+
+    Attributes:
+        mode: ``read`` (a consistent view, answered at once), ``write`` (one serializable transaction, in a worker
+            thread), ``async`` (a view, and waits for something outside the store).
+        action: the IAM action. resources: the resource types that it is authorised over, each with the parameter that
+            names them: ``instance:InstanceIds``; ``*`` where IAM knows no resource.
+        idempotent: whether ClientToken makes a repetition harmless.
+        taggable: the resource types that its TagSpecifications may name; the first is the default for TagSet styles.
+    """
+
+    service: str
+    name: str
+    handler: Handler
+    mode: Mode
+    action: str
+    resources: tuple[str, ...] = ("*",)
+    idempotent: bool = False
+    taggable: tuple[str, ...] = ()
+
+
+class Service:
+    """A service's operations, filled by the decorators in its modules."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._operations: dict[str, Operation] = {}
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """By operation name."""
+        return self._operations
+
+    def _declare(
+        self, name: str, mode: Mode, resources: tuple[str, ...], idempotent: bool, taggable: tuple[str, ...]
+    ) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            assert name not in self._operations, f"{self.name}:{name} is declared twice"
+            assert inspect.iscoroutinefunction(handler) == (mode == "async"), f"{name} is declared with the wrong mode"
+            self._operations[name] = Operation(
+                service=self.name,
+                name=name,
+                handler=handler,
+                mode=mode,
+                action=f"{self.name}:{name}",
+                resources=resources,
+                idempotent=idempotent,
+                taggable=taggable,
+            )
+            return handler
+
+        return register
+
+    def reads(self, name: str, *, resources: tuple[str, ...] = ("*",)) -> Callable[[Handler], Handler]:
+        """Declares an operation that only looks."""
+        return self._declare(name, "read", resources, idempotent=False, taggable=())
+
+    def writes(
+        self,
+        name: str,
+        *,
+        resources: tuple[str, ...] = ("*",),
+        idempotent: bool = False,
+        taggable: tuple[str, ...] = (),
+    ) -> Callable[[Handler], Handler]:
+        """Declares an operation that changes the store in one transaction."""
+        return self._declare(name, "write", resources, idempotent, taggable)
+
+    def waits(self, name: str, *, resources: tuple[str, ...] = ("*",)) -> Callable[[Handler], Handler]:
+        """Declares an operation that asks a host."""
+        return self._declare(name, "async", resources, idempotent=False, taggable=())

@@ -1,0 +1,28 @@
+"""Elastic IP addresses, and the pool that all public addresses come from."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from pileus.records.tagged import Tagged
+
+
+class Address(Tagged, frozen=True, kw_only=True):
+    """An Elastic IP; ``id`` is its allocation id (``eipalloc-``)."""
+
+    kind: ClassVar[str] = "address"
+    indexes: ClassVar[tuple[str, ...]] = ("public_address", "interface_id", "instance_id")
+    touches: ClassVar[tuple[str, ...]] = ("instance_id", "interface_id")
+
+    public_address: str
+    allocated: datetime
+    border_group: str
+    association_id: str | None = None
+    interface_id: str | None = None
+    interface_account: str | None = None
+    instance_id: str | None = None
+    private_address: str | None = None
+
+
+def pool_scope(region: str) -> str:
+    """The claim scope of a region's public addresses; holders are interface ids or allocation ids."""
+    return f"public-address/{region}"

@@ -1,0 +1,25 @@
+"""Hosts: where instances run, and how much of each is promised."""
+
+from typing import ClassVar, Literal
+
+from pileus.base.record import Record
+
+
+class Host(Record, frozen=True, kw_only=True):
+    """A machine with an agent. Belongs to the operator: its account is empty.
+
+    ``vcpus`` and ``memory`` (MiB) may be promised to instances; ``used_*`` is what is promised now, changed in the same
+    transaction as the instance that holds it.
+    """
+
+    kind: ClassVar[str] = "host"
+
+    zones: tuple[str, ...]
+    vcpus: int
+    memory: int
+    used_vcpus: int = 0
+    used_memory: int = 0
+    state: Literal["up", "lost", "draining"] = "up"
+    accelerator: str = ""
+    architecture: str = "x86_64"
+    images: tuple[str, ...] = ()

@@ -1,0 +1,240 @@
+"""Instances: their one public state, the legal transitions, and what should happen next.
+
+The API raises ``boot`` or ``reset`` or moves the state towards stopped or terminated; hosts report; ``decide`` says what
+follows. See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html for the states.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+import msgspec
+
+from pileus.records.tagged import Tagged
+
+TERMINATED_VISIBLE = timedelta(hours=1)
+"""How long a terminated instance stays in answers, as on EC2."""
+
+CRASHES_BEFORE_STOP = 5
+"""Restarts after crashes within one start; then the instance is stopped, for its owner to look at."""
+
+
+class State(StrEnum):
+    """The instance states of the EC2 API."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+
+CODES: Mapping[State, int] = {
+    State.PENDING: 0,
+    State.RUNNING: 16,
+    State.SHUTTING_DOWN: 32,
+    State.TERMINATED: 48,
+    State.STOPPING: 64,
+    State.STOPPED: 80,
+}
+"""The numeric codes of the API."""
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.RUNNING, State.STOPPING, State.STOPPED, State.SHUTTING_DOWN}),
+    State.RUNNING: frozenset({State.STOPPING, State.SHUTTING_DOWN}),
+    State.STOPPING: frozenset({State.STOPPED, State.SHUTTING_DOWN}),
+    State.STOPPED: frozenset({State.PENDING, State.SHUTTING_DOWN}),
+    State.SHUTTING_DOWN: frozenset({State.TERMINATED}),
+    State.TERMINATED: frozenset(),
+}
+"""Which state may follow which."""
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """The last report of the instance's host. Fields as in ``hostapi.observation.GuestObservation``."""
+
+    boot: int
+    reset: int
+    phase: str
+    cause: str = ""
+    detail: str = ""
+    impaired: bool = False
+    since: datetime
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the state changed last, e.g. ``Client.UserInitiatedShutdown``."""
+
+    code: str
+    message: str
+
+
+class BlockDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume under the name that the API knows it by."""
+
+    device_name: str
+    volume_id: str
+    attached: datetime
+    delete_on_termination: bool
+
+
+class MetadataOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may read the metadata service, and how."""
+
+    tokens: Literal["optional", "required"] = "optional"
+    hop_limit: int = 1
+    endpoint: Literal["enabled", "disabled"] = "enabled"
+    ipv6: Literal["enabled", "disabled"] = "disabled"
+    tags: Literal["enabled", "disabled"] = "disabled"
+
+
+class Instance(Tagged, frozen=True, kw_only=True):
+    """A virtual machine as its owner knows it.
+
+    ``boot`` counts launches and starts, ``reset`` reboots. ``force`` is true while a stop skips the guest's own shutdown.
+    ``host_id`` is None while nothing is promised to it anywhere (stopped, terminated and gone).
+    ``user_data`` is base64. ``pinned`` names the host that has its volumes.
+    """
+
+    kind: ClassVar[str] = "instance"
+    indexes: ClassVar[tuple[str, ...]] = (
+        "reservation_id",
+        "host_id",
+        "vpc_id",
+        "subnet_id",
+        "client_token",
+        "key_name",
+    )
+
+    reservation_id: str
+    launch_index: int
+    image_id: str
+    image_content: str
+    image_user: str
+    instance_type: str
+    vpc_id: str
+    subnet_id: str
+    zone: str
+    zone_id: str
+    launched: datetime
+    state: State = State.PENDING
+    architecture: str = "x86_64"
+    root_device_name: str = "/dev/xvda"
+    boot_mode: str = "legacy-bios"
+    key_name: str | None = None
+    public_key: str | None = None
+    user_data: str | None = None
+    client_token: str | None = None
+    block_devices: tuple[BlockDevice, ...] = ()
+    metadata: MetadataOptions = MetadataOptions()
+    shutdown_behavior: Literal["stop", "terminate"] = "stop"
+    disable_api_termination: bool = False
+    disable_api_stop: bool = False
+    ebs_optimized: bool = False
+    monitoring: bool = False
+    cpu_credits: str | None = None
+    tenancy: str = "default"
+    auto_recovery: Literal["default", "disabled"] = "default"
+    hostname_type: str = "ip-name"
+    resource_name_dns_a: bool = False
+    core_count: int | None = None
+    threads_per_core: int | None = None
+    boot: int = 1
+    reset: int = 0
+    force: bool = False
+    crashes: int = 0
+    host_id: str | None = None
+    pinned: str | None = None
+    observed: Observed | None = None
+    reason: Reason | None = None
+    transition: str = ""
+    ended: datetime | None = None
+    console_kept: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether it can still come to run."""
+        return self.state not in {State.SHUTTING_DOWN, State.TERMINATED}
+
+
+class Enter(msgspec.Struct, frozen=True, kw_only=True):
+    """Go to another state."""
+
+    state: State
+    reason: Reason | None = None
+
+
+class Relaunch(msgspec.Struct, frozen=True, kw_only=True):
+    """Start the guest anew on its host: it died without anybody asking for it (EC2's automatic recovery)."""
+
+    cause: str
+
+
+class KeepConsole(msgspec.Struct, frozen=True, kw_only=True):
+    """Fetch the console's output before the host removes the guest."""
+
+
+class LetGo(msgspec.Struct, frozen=True, kw_only=True):
+    """The host has removed the guest: nothing holds it any more."""
+
+
+class Forget(msgspec.Struct, frozen=True, kw_only=True):
+    """It has been visible for long enough after its end."""
+
+
+Decision = Enter | Relaunch | KeepConsole | LetGo | Forget | None
+
+_DEAD = frozenset({"off", "absent", "failed", "gone"})
+_INTERNAL = Reason(code="Server.InternalError", message="Server.InternalError: Internal error on launch")
+_BY_GUEST = Reason(
+    code="Client.InstanceInitiatedShutdown", message="Client.InstanceInitiatedShutdown: Instance initiated shutdown"
+)
+
+
+def decide(instance: Instance, now: datetime) -> Decision:
+    """What should happen next to an instance, given what its host reported last. Total, pure, and stable:
+    None means that nothing is to be done until something changes or, for a terminated one, time passes.
+    """
+    seen = instance.observed if instance.observed and instance.observed.boot == instance.boot else None
+    match instance.state:
+        case State.PENDING | State.RUNNING:
+            return _decide_alive(instance, seen)
+        case State.STOPPING:
+            return Enter(state=State.STOPPED) if seen and seen.phase in _DEAD else None
+        case State.SHUTTING_DOWN:
+            if instance.host_id is not None and not (seen and seen.phase in _DEAD):
+                return None
+            return Enter(state=State.TERMINATED) if instance.console_kept or instance.host_id is None else KeepConsole()
+        case State.TERMINATED:
+            if instance.host_id is not None:
+                return LetGo() if seen and seen.phase == "gone" else None
+            return Forget() if instance.ended and now - instance.ended >= TERMINATED_VISIBLE else None
+        case State.STOPPED:
+            return None
+
+
+def _decide_alive(instance: Instance, seen: Observed | None) -> Decision:
+    if seen is None:
+        return None
+    if seen.phase == "running":
+        return Enter(state=State.RUNNING) if instance.state is State.PENDING else None
+    if seen.phase == "failed":
+        if instance.boot == 1 and instance.state is State.PENDING:
+            return Enter(state=State.SHUTTING_DOWN, reason=_INTERNAL)
+        return Enter(state=State.STOPPING, reason=_INTERNAL)
+    if seen.phase == "off" and seen.cause == "guest-shutdown":
+        ending = State.STOPPING if instance.shutdown_behavior == "stop" else State.SHUTTING_DOWN
+        return Enter(state=ending, reason=_BY_GUEST)
+    if seen.phase == "off" or (seen.phase == "absent" and instance.state is State.RUNNING):
+        if instance.crashes >= CRASHES_BEFORE_STOP or instance.auto_recovery == "disabled":
+            return Enter(state=State.STOPPING, reason=_INTERNAL)
+        return Relaunch(cause=seen.cause or "crash")
+    return None
+
+
+def check_transition(before: State, after: State) -> None:
+    """Raises AssertionError on a step that the table does not allow: a programming error, never a client's."""
+    if after is not before and after not in TRANSITIONS[before]:
+        raise AssertionError(f"illegal instance transition {before} -> {after}")

@@ -1,0 +1,40 @@
+"""Subnets and the addresses in them."""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar
+
+from pileus.records.tagged import Tagged
+
+
+class Subnet(Tagged, frozen=True, kw_only=True):
+    """A subnet in one zone. The claims of the scope ``subnet_scope(id)`` are its used addresses."""
+
+    kind: ClassVar[str] = "subnet"
+    indexes: ClassVar[tuple[str, ...]] = ("vpc_id", "zone")
+
+    vpc_id: str
+    cidr: str
+    zone: str
+    zone_id: str
+    default_for_az: bool = False
+    map_public_ip_on_launch: bool = False
+    hostname_type: str = "ip-name"
+    resource_name_dns_a: bool = False
+    resource_name_dns_aaaa: bool = False
+
+
+def subnet_scope(subnet_id: str) -> str:
+    """The claim scope of a subnet's addresses; keys are dotted addresses, holders are interface ids."""
+    return f"subnet-address/{subnet_id}"
+
+
+def usable(cidr: str) -> tuple[int, int]:
+    """First and last address (as integers) that an interface may have: EC2 keeps the first four and the last one."""
+    network = IPv4Network(cidr)
+    return int(network.network_address) + 4, int(network.broadcast_address) - 1
+
+
+def is_usable(cidr: str, address: str) -> bool:
+    """Whether an interface in this subnet may have this address."""
+    first, last = usable(cidr)
+    return first <= int(IPv4Address(address)) <= last

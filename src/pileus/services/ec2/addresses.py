@@ -1,0 +1,327 @@
+"""Elastic IP addresses, and the public addresses that interfaces get by themselves."""
+
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from pileus.base.errors import ServiceError
+from pileus.base.ids import new_id
+from pileus.operations.context import Context
+from pileus.operations.filters import constant
+from pileus.operations.listing import Listing
+from pileus.operations.tags import tag_set, tags_for
+from pileus.records import Address, Instance, NetworkInterface
+from pileus.records.address import pool_scope
+from pileus.records.instance import State
+from pileus.services.ec2.errors import (
+    IncorrectInstanceState,
+    InsufficientAddressCapacity,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    MissingParameter,
+    NotFound,
+)
+from pileus.services.ec2.resources import ADDRESS, INSTANCE, NETWORK_INTERFACE
+from pileus.services.ec2.service import ec2
+from pileus.services.ec2.subnets import take_free
+from pileus.store import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from types_boto3_ec2.type_defs import (
+        AllocateAddressRequestTypeDef,
+        AssociateAddressRequestTypeDef,
+        DescribeAddressesRequestTypeDef,
+        DisassociateAddressRequestTypeDef,
+        ReleaseAddressRequestTypeDef,
+    )
+
+
+class AddressInUse(ServiceError):
+    """The Elastic IP is associated."""
+
+    code = "InvalidIPAddress.InUse"
+
+
+class AlreadyAssociated(ServiceError):
+    """The Elastic IP or the interface has an association, and AllowReassociation is off."""
+
+    code = "Resource.AlreadyAssociated"
+
+
+def take_public_address(context: Context, tx: Transaction, holder: str) -> str:
+    """Claims a public address of the region's pool. Raises InsufficientAddressCapacity."""
+    for cidr in context.env.config.region(context.region).public_pool:
+        network = IPv4Network(cidr)
+        first, last = int(network.network_address) + 4, int(network.broadcast_address) - 1
+        address = take_free(tx, pool_scope(context.region), first, last, holder)
+        if address is not None:
+            return address
+    raise InsufficientAddressCapacity("There are not enough free public addresses in the pool of this region.")
+
+
+def detach_public_address(tx: Transaction, interface: NetworkInterface) -> NetworkInterface:
+    """The interface without its public address: one that EC2 gave is free again, an Elastic IP loses its association."""
+    if interface.public_address is None:
+        return interface
+    address = tx.get(Address, interface.address_id) if interface.address_id else None
+    if address is not None:
+        tx.put(
+            replace(
+                address,
+                association_id=None,
+                interface_id=None,
+                interface_account=None,
+                instance_id=None,
+                private_address=None,
+            )
+        )
+    else:
+        tx.release(pool_scope(interface.region), interface.public_address)
+    return tx.put(replace(interface, public_address=None, address_id=None, association_id=None))
+
+
+def _draw(_: Context, address: Address) -> dict[str, Any]:
+    return {
+        "AllocationId": address.id,
+        "PublicIp": address.public_address,
+        "PublicIpv4Pool": "amazon",
+        "Domain": "vpc",
+        "NetworkBorderGroup": address.border_group,
+        "AssociationId": address.association_id,
+        "InstanceId": address.instance_id or ("" if address.association_id else None),
+        "NetworkInterfaceId": address.interface_id,
+        "NetworkInterfaceOwnerId": address.interface_account,
+        "PrivateIpAddress": address.private_address,
+        "Tags": tag_set(address.tags),
+    }
+
+
+def _find_by_address(context: Context, addresses: "Sequence[str]") -> list[Address]:
+    found: list[Address] = []
+    for public in addresses:
+        held = context.view.list(Address, account=context.account, region=context.region, public_address=public)
+        if not held:
+            raise NotFound(f"Address '{public}' not found.", code="InvalidAddress.NotFound")
+        found.extend(held)
+    return found
+
+
+ADDRESSES = Listing(
+    kind=Address,
+    member="Addresses",
+    draw=_draw,
+    ids="AllocationIds",
+    find=ADDRESS.find,
+    page=None,
+    filters={
+        "allocation-id": lambda _, address: address.id,
+        "association-id": lambda _, address: address.association_id,
+        "domain": constant("vpc"),
+        "instance-id": lambda _, address: address.instance_id,
+        "network-border-group": lambda _, address: address.border_group,
+        "network-interface-id": lambda _, address: address.interface_id,
+        "network-interface-owner-id": lambda _, address: address.interface_account,
+        "private-ip-address": lambda _, address: address.private_address,
+        "public-ip": lambda _, address: address.public_address,
+    },
+)
+
+
+@ec2.reads("DescribeAddresses")
+def describe_addresses(context: Context, params: "DescribeAddressesRequestTypeDef") -> dict[str, Any]:
+    """The caller's Elastic IPs."""
+    named = params.get("PublicIps")
+    if not named:
+        return ADDRESSES.answer(context, params)
+    wanted = {address.id for address in _find_by_address(context, named)}
+    selected, _ = ADDRESSES.select(context, params)
+    return {"Addresses": [ADDRESSES.item(context, address) for address in selected if address.id in wanted]}
+
+
+@ec2.writes("AllocateAddress", resources=("elastic-ip:*",), taggable=("elastic-ip",))
+def allocate_address(context: Context, params: "AllocateAddressRequestTypeDef") -> dict[str, Any]:
+    """A new Elastic IP, or a certain one of the pool."""
+    if params.get("Domain", "vpc") not in {"vpc", "standard"}:
+        raise InvalidParameterValue(
+            f"Invalid value '{params.get('Domain')}' for domain. Expecting 'vpc' or 'standard'."
+        )
+    group = params.get("NetworkBorderGroup", context.region)
+    if group != context.region:
+        raise InvalidParameterValue(
+            f"Invalid value '{group}' for networkBorderGroup. It is not a group of this region."
+        )
+    id_ = new_id("eipalloc")
+    public = _take_wanted(context, params.get("Address"), id_)
+    address = context.tx.put(
+        Address(
+            id=id_,
+            account=context.account,
+            region=context.region,
+            public_address=public,
+            allocated=context.now,
+            border_group=group,
+            tags=tags_for(params, "elastic-ip"),
+        )
+    )
+    return {
+        "AllocationId": address.id,
+        "PublicIp": address.public_address,
+        "PublicIpv4Pool": "amazon",
+        "NetworkBorderGroup": group,
+        "Domain": "vpc",
+    }
+
+
+def _take_wanted(context: Context, wanted: str | None, holder: str) -> str:
+    if wanted is None:
+        return take_public_address(context, context.tx, holder)
+    pool = context.env.config.region(context.region).public_pool
+    owner = context.tx.owner_of(pool_scope(context.region), wanted)
+    inside = any(_inside(wanted, cidr) for cidr in pool)
+    if owner is not None or not inside:
+        raise NotFound(f"Address '{wanted}' not found.", code="InvalidAddress.NotFound")
+    context.tx.claim(pool_scope(context.region), wanted, holder)
+    return wanted
+
+
+def _inside(address: str, cidr: str) -> bool:
+    try:
+        network = IPv4Network(f"{address}/32")
+    except ValueError as error:
+        raise InvalidParameterValue(f"Value ({address}) for parameter address is invalid.") from error
+    pool = IPv4Network(cidr)
+    return int(pool.network_address) + 4 <= int(network.network_address) < int(pool.broadcast_address)
+
+
+def _one(context: Context, params: "Any") -> Address:
+    """The Elastic IP that a call names by AllocationId or PublicIp."""
+    allocation, public = params.get("AllocationId"), params.get("PublicIp")
+    if allocation and public:
+        raise InvalidParameterCombination("You may specify public IP or allocation id, but not both in the same call")
+    if allocation:
+        return ADDRESS.one(context, allocation)
+    if public:
+        return _find_by_address(context, [public])[0]
+    raise MissingParameter("AllocationId")
+
+
+@ec2.writes("ReleaseAddress", resources=("elastic-ip:AllocationId",))
+def release_address(context: Context, params: "ReleaseAddressRequestTypeDef") -> dict[str, Any]:
+    """Gives an Elastic IP back to the pool."""
+    address = _one(context, params)
+    if address.association_id:
+        raise AddressInUse(f"Address {address.public_address} is in use.")
+    context.tx.release(pool_scope(context.region), address.public_address)
+    context.tx.delete(address)
+    return {}
+
+
+def _target(context: Context, params: "AssociateAddressRequestTypeDef") -> NetworkInterface:
+    """The interface that AssociateAddress means: named itself, or the instance's first."""
+    interface_id, instance_id = params.get("NetworkInterfaceId"), params.get("InstanceId")
+    if interface_id and instance_id:
+        raise InvalidParameterCombination(
+            "You may specify instance id or network interface id, but not both in the same call"
+        )
+    if interface_id:
+        interface = NETWORK_INTERFACE.one(context, interface_id)
+    elif instance_id:
+        interface = _first_interface(context, INSTANCE.one(context, instance_id))
+    else:
+        raise MissingParameter("InstanceId or NetworkInterfaceId")
+    wanted = params.get("PrivateIpAddress")
+    if wanted and wanted != interface.private_address:
+        raise InvalidParameterValue(
+            f"Value ({wanted}) for parameter privateIpAddress is invalid. It is not an address of {interface.id}"
+        )
+    return interface
+
+
+def _first_interface(context: Context, instance: Instance) -> NetworkInterface:
+    if not instance.live:
+        raise IncorrectInstanceState(
+            f"The instance '{instance.id}' is not in a valid state for this operation.", code="InvalidInstanceID"
+        )
+    interfaces = context.view.list(NetworkInterface, instance_id=instance.id)
+    return min(interfaces, key=lambda interface: interface.attachment.device_index if interface.attachment else 0)
+
+
+@ec2.writes(
+    "AssociateAddress",
+    resources=("elastic-ip:AllocationId", "instance:InstanceId", "network-interface:NetworkInterfaceId"),
+)
+def associate_address(context: Context, params: "AssociateAddressRequestTypeDef") -> dict[str, Any]:
+    """Binds an Elastic IP to an interface. In a VPC it moves from where it was unless AllowReassociation is false."""
+    address = _one(context, params)
+    interface = _target(context, params)
+    if address.interface_id == interface.id:
+        return {"AssociationId": address.association_id}
+    if address.association_id and params.get("AllowReassociation") is False:
+        raise AlreadyAssociated(
+            f"resource {address.id} is already associated with associate-id {address.association_id}"
+        )
+    if interface.address_id and not params.get("AllowReassociation"):
+        raise AlreadyAssociated(
+            f"resource {interface.id} is already associated with associate-id {interface.association_id}"
+        )
+    return {"AssociationId": _bind(context, address, interface)}
+
+
+def _bind(context: Context, address: Address, interface: NetworkInterface) -> str:
+    tx = context.tx
+    before = tx.get(NetworkInterface, address.interface_id) if address.interface_id else None
+    if before is not None:
+        detach_public_address(tx, before)
+        address = ADDRESS.one(context, address.id)
+    interface = detach_public_address(tx, interface)
+    association = new_id("eipassoc")
+    tx.put(
+        replace(
+            address,
+            association_id=association,
+            interface_id=interface.id,
+            interface_account=interface.account,
+            instance_id=interface.instance_id,
+            private_address=interface.private_address,
+        )
+    )
+    tx.put(replace(interface, public_address=address.public_address, address_id=address.id, association_id=association))
+    return association
+
+
+@ec2.writes("DisassociateAddress", resources=("elastic-ip:AssociationId",))
+def disassociate_address(context: Context, params: "DisassociateAddressRequestTypeDef") -> dict[str, Any]:
+    """Unbinds an Elastic IP. A running instance gets a public address of the pool again where its subnet gives one."""
+    address = _associated(context, params)
+    if address is None or address.interface_id is None:
+        return {}
+    interface = context.tx.get(NetworkInterface, address.interface_id)
+    assert interface is not None, f"{address.id} is associated with an interface that is gone"
+    interface = detach_public_address(context.tx, interface)
+    instance = context.tx.get(Instance, interface.instance_id) if interface.instance_id else None
+    if interface.auto_public and instance and instance.state in {State.PENDING, State.RUNNING}:
+        give_public_address(context, interface)
+    return {}
+
+
+def give_public_address(context: Context, interface: NetworkInterface) -> NetworkInterface:
+    """The interface with a public address of the pool. Raises InsufficientAddressCapacity."""
+    public = take_public_address(context, context.tx, interface.id)
+    return context.tx.put(replace(interface, public_address=public))
+
+
+def _associated(context: Context, params: "DisassociateAddressRequestTypeDef") -> Address | None:
+    association, public = params.get("AssociationId"), params.get("PublicIp")
+    if association and public:
+        raise InvalidParameterCombination("You may specify public IP or association id, but not both in the same call")
+    if public:
+        return _find_by_address(context, [public])[0]
+    if not association:
+        raise MissingParameter("AssociationId")
+    for address in context.view.list(Address, account=context.account, region=context.region):
+        if address.association_id == association:
+            return address
+    raise NotFound(f"The association ID '{association}' does not exist", code="InvalidAssociationID.NotFound")

@@ -1,0 +1,291 @@
+"""The rules of security groups: adding, removing, changing and listing them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from pileus.base.errors import ServiceError
+from pileus.operations.context import Context
+from pileus.operations.listing import Listing
+from pileus.operations.tags import tags_for
+from pileus.records import SecurityGroup, Vpc
+from pileus.records.security_group import SecurityGroupRule
+from pileus.services.ec2.errors import (
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    LimitExceeded,
+    MalformedId,
+    MissingParameter,
+    NotFound,
+)
+from pileus.services.ec2.permissions import (
+    FindGroup,
+    canonical_cidr,
+    canonical_cidr6,
+    canonical_ports,
+    canonical_protocol,
+    check_description,
+    draw_permissions,
+    draw_rule,
+    parse_permissions,
+    spelled,
+)
+from pileus.services.ec2.resources import SECURITY_GROUP
+from pileus.services.ec2.security_groups import default_vpc, group_named, group_of
+from pileus.services.ec2.service import ec2
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import (
+        AuthorizeSecurityGroupEgressRequestTypeDef,
+        AuthorizeSecurityGroupIngressRequestTypeDef,
+        DescribeSecurityGroupRulesRequestTypeDef,
+        ModifySecurityGroupRulesRequestTypeDef,
+        RevokeSecurityGroupEgressRequestTypeDef,
+        RevokeSecurityGroupIngressRequestTypeDef,
+    )
+
+MAX_RULES = 60
+"""Rules of one direction in one group."""
+
+
+class InvalidPermissionDuplicate(ServiceError):
+    """The group has the rule, or the call names it twice."""
+
+    code = "InvalidPermission.Duplicate"
+
+
+def _finder(context: Context, group: SecurityGroup) -> FindGroup:
+    def find(pair: Mapping[str, Any]) -> SecurityGroup:
+        owner = pair.get("UserId") or context.account
+        if owner != context.account:
+            raise NotFound(f"The security group '{pair.get('GroupId')}' does not exist", code="InvalidGroup.NotFound")
+        if pair.get("GroupId"):
+            peer = SECURITY_GROUP.one(context, pair["GroupId"])
+        elif pair.get("GroupName"):
+            peer = group_named(context, pair["GroupName"], group.vpc_id)
+        else:
+            raise MissingParameter("groupName or groupId")
+        if peer.vpc_id != group.vpc_id:
+            raise NotFound(
+                f"You have specified two resources that belong to different networks: {group.id} and {peer.id}",
+                code="InvalidGroup.NotFound",
+            )
+        return peer
+
+    return find
+
+
+def _permissions(context: Context, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The call's IpPermissions, whether it gives them nested or flat."""
+    nested = params.get("IpPermissions", ())
+    flat = {name: params[name] for name in ("IpProtocol", "FromPort", "ToPort") if name in params}
+    if params.get("CidrIp"):
+        flat["IpRanges"] = [{"CidrIp": params["CidrIp"]}]
+    if params.get("SourceSecurityGroupName"):
+        peer = group_named(context, params["SourceSecurityGroupName"], default_vpc(context).id)
+        flat["UserIdGroupPairs"] = [{"GroupId": peer.id, "UserId": params.get("SourceSecurityGroupOwnerId")}]
+        # The flat form with a group and without a protocol means everything from that group.
+        flat.setdefault("IpProtocol", "-1")
+    if nested and flat:
+        raise InvalidParameterCombination("The parameter ipPermissions cannot be used with the parameter ipProtocol")
+    if not nested and not flat:
+        raise MissingParameter("ipPermissions")
+    return nested or [flat]
+
+
+def _authorize(context: Context, params: Mapping[str, Any], *, egress: bool) -> dict[str, Any]:
+    group = group_of(context, params)
+    tags = tags_for(params, "security-group-rule")
+    find = _finder(context, group)
+    rules = parse_permissions(group, _permissions(context, params), egress=egress, find_group=find, tags=tags)
+    known = {rule.match for rule in group.rules}
+    for rule in rules:
+        if rule.match in known:
+            raise InvalidPermissionDuplicate(f'the specified rule "{spelled(rule)}" already exists')
+        known.add(rule.match)
+    if sum(rule.egress == egress for rule in (*group.rules, *rules)) > MAX_RULES:
+        raise LimitExceeded(
+            "The maximum number of rules per security group has been reached.",
+            code="RulesPerSecurityGroupLimitExceeded",
+        )
+    context.tx.put(replace(group, rules=(*group.rules, *rules)))
+    return {"Return": True, "SecurityGroupRules": [draw_rule(group, rule) for rule in rules]}
+
+
+@ec2.writes(
+    "AuthorizeSecurityGroupIngress",
+    resources=("security-group:GroupId", "security-group-rule:*"),
+    taggable=("security-group-rule",),
+)
+def authorize_ingress(context: Context, params: "AuthorizeSecurityGroupIngressRequestTypeDef") -> dict[str, Any]:
+    """Lets more in."""
+    return _authorize(context, params, egress=False)
+
+
+@ec2.writes(
+    "AuthorizeSecurityGroupEgress",
+    resources=("security-group:GroupId", "security-group-rule:*"),
+    taggable=("security-group-rule",),
+)
+def authorize_egress(context: Context, params: "AuthorizeSecurityGroupEgressRequestTypeDef") -> dict[str, Any]:
+    """Lets more out."""
+    return _authorize(context, params, egress=True)
+
+
+def _revoke(context: Context, params: Mapping[str, Any], *, egress: bool) -> dict[str, Any]:
+    group = group_of(context, params)
+    ids = params.get("SecurityGroupRuleIds")
+    unknown: list[SecurityGroupRule] = []
+    if ids:
+        revoked = [_rule_of(group, id_, egress=egress) for id_ in dict.fromkeys(ids)]
+    else:
+        find = _finder(context, group)
+        wanted = parse_permissions(group, _permissions(context, params), egress=egress, find_group=find, tags={})
+        by_match = {rule.match: rule for rule in group.rules}
+        revoked = [by_match[rule.match] for rule in wanted if rule.match in by_match]
+        unknown = [rule for rule in wanted if rule.match not in by_match]
+    if unknown and not _in_default_vpc(context, group):
+        raise NotFound("The specified rule does not exist in this security group.", code="InvalidPermission.NotFound")
+    gone = {rule.id for rule in revoked}
+    if gone:
+        context.tx.put(replace(group, rules=tuple(rule for rule in group.rules if rule.id not in gone)))
+    return {
+        "Return": True,
+        "UnknownIpPermissions": draw_permissions(unknown),
+        "RevokedSecurityGroupRules": [_draw_revoked(group, rule) for rule in revoked],
+    }
+
+
+def _in_default_vpc(context: Context, group: SecurityGroup) -> bool:
+    vpc = context.view.get(Vpc, group.vpc_id)
+    return vpc is not None and vpc.is_default
+
+
+def _rule_of(group: SecurityGroup, id_: str, *, egress: bool | None = None) -> SecurityGroupRule:
+    _check_id(id_)
+    for rule in group.rules:
+        if rule.id == id_ and egress in {None, rule.egress}:
+            return rule
+    raise _no_rule(id_)
+
+
+def _check_id(id_: str) -> None:
+    if not id_.startswith("sgr-"):
+        raise MalformedId(f'Invalid id: "{id_}" (expecting "sgr-...")', code="InvalidSecurityGroupRuleId.Malformed")
+
+
+def _no_rule(id_: str) -> NotFound:
+    return NotFound(f"The security group rule ID '{id_}' does not exist", code="InvalidSecurityGroupRuleId.NotFound")
+
+
+def _draw_revoked(group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
+    drawn = draw_rule(group, rule)
+    referenced = {"ReferencedGroupId": rule.group_id} if rule.group_id else {}
+    kept = ("SecurityGroupRuleId", "GroupId", "IsEgress", "IpProtocol", "FromPort", "ToPort", "CidrIpv4", "CidrIpv6")
+    return {**{name: drawn[name] for name in (*kept, "PrefixListId", "Description")}, **referenced}
+
+
+@ec2.writes(
+    "RevokeSecurityGroupIngress", resources=("security-group:GroupId", "security-group-rule:SecurityGroupRuleIds")
+)
+def revoke_ingress(context: Context, params: "RevokeSecurityGroupIngressRequestTypeDef") -> dict[str, Any]:
+    """Lets less in. Connections that are open already go on, as on EC2."""
+    return _revoke(context, params, egress=False)
+
+
+@ec2.writes(
+    "RevokeSecurityGroupEgress", resources=("security-group:GroupId", "security-group-rule:SecurityGroupRuleIds")
+)
+def revoke_egress(context: Context, params: "RevokeSecurityGroupEgressRequestTypeDef") -> dict[str, Any]:
+    """Lets less out."""
+    return _revoke(context, params, egress=True)
+
+
+@ec2.writes("ModifySecurityGroupRules", resources=("security-group:GroupId", "security-group-rule:SecurityGroupRules"))
+def modify_rules(context: Context, params: "ModifySecurityGroupRulesRequestTypeDef") -> dict[str, Any]:
+    """Replaces rules under their ids, all or none."""
+    group = SECURITY_GROUP.one(context, params["GroupId"])
+    changed: dict[str, SecurityGroupRule] = {}
+    for update in params["SecurityGroupRules"]:
+        rule = _rule_of(group, update["SecurityGroupRuleId"])
+        changed[rule.id] = _modified(context, group, rule, update.get("SecurityGroupRule", {}))
+    rules = tuple(changed.get(rule.id, rule) for rule in group.rules)
+    seen: set[tuple[object, ...]] = set()
+    for rule in rules:
+        if rule.match in seen:
+            raise InvalidPermissionDuplicate(f'the specified rule "{spelled(rule)}" already exists')
+        seen.add(rule.match)
+    context.tx.put(replace(group, rules=rules))
+    return {"Return": True}
+
+
+_PEERS = ("CidrIpv4", "CidrIpv6", "ReferencedGroupId", "PrefixListId")
+
+
+def _modified(
+    context: Context, group: SecurityGroup, rule: SecurityGroupRule, wanted: Mapping[str, Any]
+) -> SecurityGroupRule:
+    peers = [name for name in _PEERS if wanted.get(name)]
+    if len(peers) != 1:
+        raise InvalidParameterCombination(f"Exactly one of {', '.join(_PEERS)} must be specified for rule {rule.id}")
+    protocol = canonical_protocol(wanted.get("IpProtocol"))
+    first, last = canonical_ports(protocol, wanted.get("FromPort"), wanted.get("ToPort"))
+    cidr = canonical_cidr(wanted["CidrIpv4"]) if wanted.get("CidrIpv4") else None
+    cidr6 = canonical_cidr6(wanted["CidrIpv6"]) if wanted.get("CidrIpv6") else None
+    if wanted.get("PrefixListId"):
+        raise InvalidParameterValue(f"The prefix list ID '{wanted['PrefixListId']}' does not exist")
+    referenced = wanted.get("ReferencedGroupId")
+    peer = _finder(context, group)({"GroupId": referenced}) if referenced else None
+    return replace(
+        rule,
+        protocol=protocol,
+        from_port=first,
+        to_port=last,
+        cidr=cidr,
+        cidr6=cidr6,
+        group_id=peer.id if peer else None,
+        group_account=peer.account if peer else None,
+        description=check_description(wanted.get("Description")),
+    )
+
+
+def _find(context: Context, ids: Sequence[str]) -> list[SecurityGroupRule]:
+    found: list[SecurityGroupRule] = []
+    for id_ in ids:
+        _check_id(id_)
+        groups = context.view.list(SecurityGroup, account=context.account, region=context.region, rule_ids=id_)
+        if not groups:
+            raise _no_rule(id_)
+        found.append(_rule_of(groups[0], id_))
+    return found
+
+
+def _group_of_rule(context: Context, rule: SecurityGroupRule) -> SecurityGroup:
+    return context.view.list(SecurityGroup, rule_ids=rule.id)[0]
+
+
+RULES = Listing(
+    kind=SecurityGroupRule,
+    member="SecurityGroupRules",
+    draw=lambda context, rule: draw_rule(_group_of_rule(context, rule), rule),
+    cached=False,
+    ids="SecurityGroupRuleIds",
+    find=_find,
+    exclusive=True,
+    rows=lambda context: [
+        rule
+        for group in context.view.list(SecurityGroup, account=context.account, region=context.region)
+        for rule in group.rules
+    ],
+    filters={
+        "group-id": lambda context, rule: _group_of_rule(context, rule).id,
+        "security-group-rule-id": lambda _, rule: rule.id,
+    },
+)
+
+
+@ec2.reads("DescribeSecurityGroupRules")
+def describe_rules(context: Context, params: "DescribeSecurityGroupRulesRequestTypeDef") -> dict[str, Any]:
+    """The rules of the caller's groups."""
+    return RULES.answer(context, params)
