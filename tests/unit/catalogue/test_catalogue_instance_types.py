@@ -48,7 +48,7 @@ def test_every_type_is_read_into_its_struct_and_agrees_with_its_description() ->
     for name in catalogue.instance_types():
         instance_type, info = known(name), catalogue.describe(name)
         assert (instance_type.name, instance_type.family) == (name, name.split(".")[0])
-        assert instance_type.vcpus == info["VCpuInfo"]["DefaultVCpus"]  # type: ignore[index]
+        assert instance_type.vcpus == info["VCpuInfo"]["DefaultVCpus"]
         assert instance_type.cpu.default_cores * instance_type.cpu.default_threads_per_core == instance_type.vcpus
         assert (instance_type.instance_storage is not None) is info["InstanceStorageSupported"]
         assert (instance_type.hypervisor is None) == instance_type.bare_metal
