@@ -8,7 +8,7 @@ import msgspec
 
 from pileus.base.errors import ServiceError
 from pileus.base.record import Record
-from pileus.base.sealing import SealError
+from pileus.base.sealing import SealBroken
 from pileus.operations.context import Context
 
 R = TypeVar("R", bound=Record)
@@ -80,7 +80,7 @@ def _open(context: Context, params: Mapping[str, Any], token: str) -> str:
     try:
         raw = context.env.sealer.open(token, _scope(context))
         position = msgspec.msgpack.decode(raw, type=_Position)
-    except (SealError, msgspec.DecodeError) as error:
+    except (SealBroken, msgspec.DecodeError) as error:
         raise InvalidPaginationToken("The specified pagination token is not valid or is expired.") from error
     if position.digest != _digest(params):
         raise InvalidPaginationToken("The specified pagination token was made for other parameters.")

@@ -1,0 +1,184 @@
+"""An instance in the shape of the API."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pileus.operations.context import Context
+from pileus.operations.tags import tag_set
+from pileus.records import Instance, NetworkInterface, Volume, Vpc
+from pileus.records.instance import CODES, State
+from pileus.services.ec2.names import private_domain, private_name, public_name_in
+from pileus.services.ec2.network_interfaces import draw_association, draw_groups
+from pileus.catalogue import instance_type
+
+
+def interfaces_of(context: Context, instance: Instance) -> Sequence[NetworkInterface]:
+    """The interfaces of an instance in the order of their device index."""
+    return sorted(context.view.list(NetworkInterface, instance_id=instance.id), key=_index)
+
+
+def _index(interface: NetworkInterface) -> int:
+    return interface.attachment.device_index if interface.attachment else 0
+
+
+def draw_state(state: State) -> dict[str, Any]:
+    """A state with its code."""
+    return {"Code": CODES[state], "Name": str(state)}
+
+
+def private_dns_name(instance: Instance, primary: NetworkInterface | None) -> str:
+    """The name of an instance inside its VPC; empty once it has no interface."""
+    if primary is None:
+        return ""
+    if instance.hostname_type == "resource-name":
+        return f"{instance.id}.{private_domain(instance.region)}"
+    return private_name(instance.region, primary.private_address)
+
+
+def core_options(instance: Instance) -> tuple[int, int]:
+    """Cores and threads per core, as asked for or as the type has them."""
+    type_ = instance_type(instance.instance_type)
+    assert type_ is not None, f"{instance.id} has a type that the catalogue lost: {instance.instance_type}"
+    cores = instance.core_count or type_.vcpu_info.default_cores
+    return cores, instance.threads_per_core or type_.vcpu_info.default_threads_per_core
+
+
+def draw_metadata_options(instance: Instance) -> dict[str, Any]:
+    """The metadata options of an instance."""
+    options = instance.metadata
+    return {
+        "State": "applied",
+        "HttpTokens": options.tokens,
+        "HttpPutResponseHopLimit": options.hop_limit,
+        "HttpEndpoint": options.endpoint,
+        "HttpProtocolIpv6": options.ipv6,
+        "InstanceMetadataTags": options.tags,
+    }
+
+
+def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
+    """One instance, as DescribeInstances and RunInstances have it."""
+    interfaces = interfaces_of(context, instance)
+    primary = interfaces[0] if interfaces else None
+    cores, threads = core_options(instance)
+    drawn: dict[str, Any] = {
+        "InstanceId": instance.id,
+        "ImageId": instance.image_id,
+        "State": draw_state(instance.state),
+        "PrivateDnsName": private_dns_name(instance, primary),
+        "PublicDnsName": "",
+        "StateTransitionReason": instance.transition,
+        "KeyName": instance.key_name,
+        "AmiLaunchIndex": instance.launch_index,
+        "ProductCodes": [],
+        "InstanceType": instance.instance_type,
+        "LaunchTime": instance.launched,
+        "Placement": {
+            "AvailabilityZone": instance.zone,
+            "AvailabilityZoneId": instance.zone_id,
+            "GroupName": "",
+            "Tenancy": instance.tenancy,
+        },
+        "Monitoring": {"State": "enabled" if instance.monitoring else "disabled"},
+        "Architecture": instance.architecture,
+        "RootDeviceType": "ebs",
+        "RootDeviceName": instance.root_device_name,
+        "BlockDeviceMappings": _draw_block_devices(context, instance),
+        "VirtualizationType": "hvm",
+        "ClientToken": instance.client_token or "",
+        "Hypervisor": "xen",
+        "EbsOptimized": instance.ebs_optimized,
+        "EnaSupport": True,
+        "SecurityGroups": draw_groups(context, primary) if primary else [],
+        "NetworkInterfaces": [_draw_interface(context, instance, interface) for interface in interfaces],
+        "CpuOptions": {"CoreCount": cores, "ThreadsPerCore": threads},
+        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+        "HibernationOptions": {"Configured": False},
+        "MetadataOptions": draw_metadata_options(instance),
+        "EnclaveOptions": {"Enabled": False},
+        "BootMode": instance.boot_mode,
+        "CurrentInstanceBootMode": instance.boot_mode,
+        "PlatformDetails": "Linux/UNIX",
+        "UsageOperation": "RunInstances",
+        "UsageOperationUpdateTime": instance.launched,
+        "PrivateDnsNameOptions": {
+            "HostnameType": instance.hostname_type,
+            "EnableResourceNameDnsARecord": instance.resource_name_dns_a,
+            "EnableResourceNameDnsAAAARecord": False,
+        },
+        "MaintenanceOptions": {"AutoRecovery": instance.auto_recovery},
+        "Operator": {"Managed": False},
+        "Tags": tag_set(instance.tags),
+    }
+    if instance.reason:
+        drawn["StateReason"] = {"Code": instance.reason.code, "Message": instance.reason.message}
+    if primary is not None:
+        drawn |= {
+            "SubnetId": instance.subnet_id,
+            "VpcId": instance.vpc_id,
+            "PrivateIpAddress": primary.private_address,
+            "PublicIpAddress": primary.public_address,
+            "PublicDnsName": public_name_in(context.view.get(Vpc, instance.vpc_id), primary),
+            "SourceDestCheck": primary.source_dest_check,
+        }
+    return drawn
+
+
+def _draw_block_devices(context: Context, instance: Instance) -> list[dict[str, Any]]:
+    drawn: list[dict[str, Any]] = []
+    for device in instance.block_devices:
+        volume = context.view.get(Volume, device.volume_id)
+        if volume is None or not volume.attachments:
+            continue
+        drawn.append(
+            {
+                "DeviceName": device.device_name,
+                "Ebs": {
+                    "VolumeId": device.volume_id,
+                    "Status": volume.attachments[0].status,
+                    "AttachTime": device.attached,
+                    "DeleteOnTermination": device.delete_on_termination,
+                },
+            }
+        )
+    return drawn
+
+
+def _draw_interface(context: Context, instance: Instance, interface: NetworkInterface) -> dict[str, Any]:
+    association = draw_association(context, interface)
+    attachment = interface.attachment
+    assert attachment is not None
+    name = private_name(interface.region, interface.private_address)
+    return {
+        "NetworkInterfaceId": interface.id,
+        "OwnerId": interface.account,
+        "SubnetId": interface.subnet_id,
+        "VpcId": interface.vpc_id,
+        "Description": interface.description,
+        "Status": interface.status,
+        "MacAddress": interface.mac,
+        "PrivateIpAddress": interface.private_address,
+        "PrivateDnsName": name,
+        "SourceDestCheck": interface.source_dest_check,
+        "InterfaceType": interface.interface_type,
+        "Groups": draw_groups(context, interface),
+        "Association": association,
+        "Attachment": {
+            "AttachmentId": attachment.id,
+            "AttachTime": attachment.attached,
+            "DeleteOnTermination": attachment.delete_on_termination,
+            "DeviceIndex": attachment.device_index,
+            "NetworkCardIndex": 0,
+            "Status": attachment.status,
+        },
+        "PrivateIpAddresses": [
+            {
+                "Primary": True,
+                "PrivateIpAddress": interface.private_address,
+                "PrivateDnsName": name,
+                "Association": association,
+            }
+        ],
+        "Ipv6Addresses": [],
+        "Operator": {"Managed": False},
+    }
