@@ -14,6 +14,7 @@ from pileus.store.errors import (
     StoreBusy,
     StoreClosed,
     StoreError,
+    StoreUnavailable,
     UnknownIndex,
     UnknownKind,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "StoreBusy",
     "StoreClosed",
     "StoreError",
+    "StoreUnavailable",
     "Transaction",
     "UnknownIndex",
     "UnknownKind",

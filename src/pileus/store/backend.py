@@ -18,7 +18,7 @@ class Backend(Protocol):
     """Inserts or replaces a row of ``documents``."""
 
     def read(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction that reads one state of the database."""
+        """A transaction that reads one state of the database. Raises StoreUnavailable."""
         ...
 
     def write(self) -> AbstractContextManager[sa.Connection]:
@@ -26,12 +26,16 @@ class Backend(Protocol):
 
         Raises:
             StoreBusy: others held the right to write for too long.
+            StoreUnavailable: the database could not be reached or written.
             OutcomeUnknown: the database went away during the commit.
         """
         ...
 
     def head(self) -> int:
-        """The ``seq`` of the last committed change; 0 when there is none. Not thread-safe."""
+        """The ``seq`` of the last committed change; 0 when there is none.
+
+        Called by one thread at a time. Raises StoreUnavailable.
+        """
         ...
 
     def ring(self, connection: sa.Connection | None) -> None:
@@ -42,7 +46,10 @@ class Backend(Protocol):
         ...
 
     def wait(self, timeout: float) -> bool:
-        """Blocks until another process rang, at most ``timeout`` seconds. Called by one thread only."""
+        """Blocks until another process rang, at most ``timeout`` seconds. Called by one thread only.
+
+        The first call returns at once: what rang before it was not heard. Raises StoreUnavailable.
+        """
         ...
 
     def interrupt(self) -> None:

@@ -47,6 +47,10 @@ class StoreBusy(StoreError):
     """The right to write could not be had within the bounded attempts. Nothing was written."""
 
 
+class StoreUnavailable(StoreError):
+    """The database can't be reached, or can't read or write just now. Nothing was written."""
+
+
 class OutcomeUnknown(StoreError):
     """The database went away while it committed: the transaction may or may not have happened. Read again."""
 

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
-from pileus.store.errors import OutcomeUnknown, StoreBusy
+from pileus.store.errors import OutcomeUnknown, StoreBusy, StoreUnavailable
 from pileus.store.schema import documents, migrate
 from pileus.store.wake import Bell
 
@@ -55,25 +55,27 @@ class SqliteBackend:
 
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
-        with self._engine.connect() as connection, connection.begin():
+        with _named_errors(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Generator[sa.Connection]:
-        with self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+        with (
+            _named_errors(),
+            self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
+            connection.begin() as transaction,
+        ):
+            yield connection
             try:
-                transaction = connection.begin()
+                transaction.commit()
             except OperationalError as error:
-                raise StoreBusy(str(error.orig)) from error
-            with transaction:
-                yield connection
-                try:
-                    transaction.commit()
-                except OperationalError as error:
-                    raise OutcomeUnknown(str(error.orig)) from error
+                raise OutcomeUnknown(str(error.orig)) from error
 
     def head(self) -> int:
-        return self._head.execute("SELECT max(seq) FROM changes").fetchone()[0] or 0
+        try:
+            return self._head.execute("SELECT max(seq) FROM changes").fetchone()[0] or 0
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(str(error)) from error
 
     def ring(self, connection: sa.Connection | None) -> None:
         if connection is None:
@@ -89,6 +91,16 @@ class SqliteBackend:
         self._reader.close()
         self._engine.dispose()
         self._bell.close()
+
+
+@contextmanager
+def _named_errors() -> Generator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            raise StoreBusy(str(error.orig)) from error
+        raise StoreUnavailable(str(error.orig)) from error
 
 
 def _sync_directory(path: Path) -> None:

@@ -16,20 +16,18 @@ from pileus.store.errors import LogTrimmed, StoreClosed
 from pileus.store.interface import Change, Lease, View
 from pileus.store.internal import INTERNAL_KINDS
 from pileus.store.mirror import Mirror, Written
+from pileus.store.postgresql import PostgresqlBackend
 from pileus.store.sqlite import SqliteBackend
 from pileus.store.watch import Hub
 from pileus.store.writer import Work, Writer
 
 T = TypeVar("T")
 
-KEEP = 100_000
-"""Entries of the change log that are kept."""
-
 
 class Store:
     """One process's access to the database. All methods may be called from any thread."""
 
-    def __init__(self, backend: Backend, kinds: Iterable[type[Record]], clock: Clock, keep: int = KEEP) -> None:
+    def __init__(self, backend: Backend, kinds: Iterable[type[Record]], clock: Clock, keep: int) -> None:
         self._backend = backend
         self._clock = clock
         self._kinds = tuple(kinds)
@@ -51,6 +49,7 @@ class Store:
 
         Raises:
             StoreBusy: other processes held the right to write for too long; nothing was written.
+            StoreUnavailable: the database can't be reached or written; nothing was written.
             OutcomeUnknown: the database went away while it committed.
         """
         return self._writer.start(work).result()
@@ -132,7 +131,13 @@ class Store:
 
 
 def open_store(
-    url: str, kinds: Iterable[type[Record]], clock: Clock, *, durable: bool = True, patience: float = 10.0
+    url: str,
+    kinds: Iterable[type[Record]],
+    clock: Clock,
+    *,
+    durable: bool = True,
+    patience: float = 10.0,
+    keep: int = 100_000,
 ) -> Store:
     """Opens ``sqlite:///path`` or ``postgresql://…``, creating or migrating its tables.
 
@@ -140,11 +145,17 @@ def open_store(
         kinds: the record types that this process reads and writes.
         durable: False leaves out fsync: for tests.
         patience: seconds to wait for the right to write, per attempt.
+        keep: entries of the change log that are kept.
 
     Raises:
         SchemaTooNew: a newer version of Pileus has written the database.
     """
     parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        raise ValueError(f"not a database that the store supports: {url}")
-    return Store(SqliteBackend(Path(parsed.database), durable=durable, patience=patience), kinds, clock)
+    match parsed.get_backend_name():
+        case "sqlite" if parsed.database:
+            backend: Backend = SqliteBackend(Path(parsed.database), durable=durable, patience=patience)
+        case "postgresql":
+            backend = PostgresqlBackend(parsed, durable=durable, patience=patience)
+        case _:
+            raise ValueError(f"not a database that the store supports: {parsed.render_as_string()}")
+    return Store(backend, kinds, clock, keep)

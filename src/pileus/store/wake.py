@@ -30,10 +30,14 @@ class Bell:
                 self._send(name)
 
     def wait(self, timeout: float) -> bool:
-        """Blocks until someone rang, at most ``timeout`` seconds. The first call makes this process one that waits."""
+        """Blocks until someone rang, at most ``timeout`` seconds.
+
+        The first call makes this process one that waits, and returns at once: what rang before was not heard.
+        """
         if self._receiver is None:
             self._receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._receiver.bind(self._path(self._name))
+            return True
         self._receiver.settimeout(timeout)
         try:
             self._receiver.recv(1)

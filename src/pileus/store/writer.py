@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import DBAPIError
-
 from pileus.base.clock import Clock
 from pileus.store import log
 from pileus.store.backend import Backend
-from pileus.store.errors import StoreBusy, StoreClosed
+from pileus.store.errors import StoreBusy, StoreClosed, StoreUnavailable
 from pileus.store.interface import Transaction
 from pileus.store.mirror import Mirror, Written
 from pileus.store.transaction import Draft, Writes
@@ -112,18 +110,13 @@ class Writer:
                 future.set_exception(error)
 
     def _commit(self, jobs: Sequence[_Job]) -> Sequence[_Answer]:
-        """One commit, tried again when the right to write or the connection could not be had."""
+        """One commit, tried again when the right to write or the database could not be had."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._attempt(jobs)
-            except StoreBusy:
+            except (StoreBusy, StoreUnavailable):
                 if attempt == _ATTEMPTS:
                     raise
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                if attempt == _ATTEMPTS:
-                    raise StoreBusy(f"no connection to the database: {error.orig}") from error
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self, jobs: Sequence[_Job]) -> Sequence[_Answer]:
