@@ -1,0 +1,255 @@
+"""The agent of one host: puts drivers, reconcilers, metadata service and link together. Started by ``pileus.cmd``.
+
+It may be killed at any instruction: what it knows is on disk or can be seen in the drivers, and guests run on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from pileus.agent.guest import Surroundings
+from pileus.agent.guests import GuestKeeper
+from pileus.agent.inventory import Capacity
+from pileus.agent.launcher import Launcher
+from pileus.agent.loop import Loop, Signal
+from pileus.agent.metadata.service import MetadataService
+from pileus.agent.networking import NetworkKeeper
+from pileus.agent.reports import Board
+from pileus.agent.sightings import Sightings
+from pileus.agent.state import HostBoot, StateDirectory
+from pileus.agent.uplink import Uplink
+from pileus.agent.volumes import VolumeKeeper
+from pileus.base.clock import Clock
+from pileus.drivers.errors import DriverError
+from pileus.drivers.hypervisor.interface import Hypervisor
+from pileus.drivers.image.interface import Images
+from pileus.drivers.network.interface import Network
+from pileus.drivers.volume.interface import Volumes
+from pileus.hostapi.channel import Address, Hello
+from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport
+from pileus.hostapi.spec import GuestSpec, HostSpec
+
+log = logging.getLogger(__name__)
+
+
+class Drivers(msgspec.Struct, frozen=True, kw_only=True):
+    """One driver of each family."""
+
+    hypervisor: Hypervisor
+    network: Network
+    volumes: Volumes
+    images: Images
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the host is, and the agent's habits.
+
+    Attributes:
+        state_dir: the agent's own directory. boot_id: ``pileus.agent.state.read_boot_id()``.
+        launch_limit: seconds in which a launched guest must say something on its serial console, or it is restarted
+            once; None: never. The default suits emulated guests on a busy machine.
+        button_interval: seconds between presses of the power button of a guest that is to be off.
+        survey_interval: seconds between looks at everything, each followed by a full report.
+        images_interval: seconds between looks for new images.
+    """
+
+    host_id: str
+    cloud_id: str
+    state_dir: Path
+    capacity: Capacity
+    boot_id: str
+    launch_limit: float | None = 60.0
+    button_interval: float = 10.0
+    survey_interval: float = 30.0
+    images_interval: float = 3.0
+
+
+class Agent:
+    """Makes its host what the control plane's spec says, for as long as ``run`` runs."""
+
+    def __init__(self, drivers: Drivers, address: Address, settings: AgentSettings, clock: Clock) -> None:
+        self._drivers = drivers
+        self._settings = settings
+        self._clock = clock
+        self._state = StateDirectory(settings.state_dir)
+        self._host_boot = HostBoot(boot_id=settings.boot_id)
+        self._spec: HostSpec | None = None
+        self._newest: HostSpec | None = None
+        self._inventory: HostInventory | None = None
+        self._inventory_changed = Signal()
+        self._loops: list[Loop] = []
+        self._uplink = Uplink(address, self, clock)
+        self._board = Board(settings.host_id, clock)
+        self._metadata = MetadataService(drivers.network, settings.state_dir / "metadata", clock)
+        self._sightings = Sightings(drivers.hypervisor, self._interrupted_boot)
+        self._guests = GuestKeeper(
+            Surroundings(
+                hypervisor=drivers.hypervisor,
+                launcher=Launcher(drivers.hypervisor, drivers.images, drivers.volumes, drivers.network),
+                sightings=self._sightings,
+                board=self._board,
+                clock=clock,
+                prepare=self._prepare,
+                released=self._released,
+                launch_limit=settings.launch_limit,
+                button_interval=settings.button_interval,
+            )
+        )
+        self._volumes = VolumeKeeper(drivers.volumes, self._guests.use, self._board, clock)
+        self._network = NetworkKeeper(drivers.network, self._metadata, self._guests.held_interfaces, self._board, clock)
+
+    async def run(self) -> None:
+        """Takes up what an earlier agent left, then follows the control plane until cancelled.
+
+        Raises:
+            DriverError: a driver can't work on this host at all. OSError: nor can the state directory be used.
+        """
+        try:
+            await self._open()
+            await self._uplink.run()
+        finally:
+            await self._close()
+
+    # What the uplink asks for
+
+    def hello(self) -> Hello:
+        """Who the host is and what it has, now."""
+        assert self._inventory is not None, "measured before the link is opened"
+        return Hello(cloud_id=self._settings.cloud_id, inventory=self._inventory)
+
+    async def new_hello(self, said: Hello) -> Hello:
+        """Waits until the inventory is another than was ``said``."""
+        while self.hello() == said:
+            await self._inventory_changed.wait()
+        return self.hello()
+
+    def connected(self) -> None:
+        """The control plane listens: tell it everything."""
+        self._board.want_full()
+
+    def take_spec(self, spec: HostSpec) -> None:
+        """Notes the newest spec; those that come while an earlier one is taken in are skipped."""
+        self._newest = spec
+        self._take_loop.wake()
+
+    async def next_report(self) -> HostReport:
+        """Waits until there is something to report."""
+        return await self._board.next_report()
+
+    async def answer(self, request: ConsoleRequest) -> ConsoleAnswer:
+        """Fetches a guest's console output or screen; the reason instead when it has none."""
+        hypervisor = self._drivers.hypervisor
+        fetch = hypervisor.console_output if request.what == "output" else hypervisor.screenshot
+        try:
+            return ConsoleAnswer(request_id=request.request_id, data=await fetch(request.instance_id))
+        except DriverError as error:
+            return ConsoleAnswer(request_id=request.request_id, error=str(error) or "unavailable")
+
+    # Starting and ending
+
+    async def _open(self) -> None:
+        await self._metadata.open()
+        await self._drivers.network.open()
+        await self._drivers.hypervisor.open(self._guests.changed)
+        await self._note_host_boot()
+        await self._look_for_images()
+        await self._survey_everything()
+        if (spec := await asyncio.to_thread(self._state.load_spec)) is not None:
+            self._distribute(spec)
+        self._take_loop = self._start_loop("spec", self._take_newest)
+        self._start_loop("images", self._look_for_images)
+        self._start_loop("survey", self._survey_everything)
+
+    async def _close(self) -> None:
+        """Lets go of everything and touches nothing: guests, packets and volumes go on."""
+        for loop in self._loops:
+            await loop.stop()
+        await self._guests.close()
+        await self._volumes.close()
+        await self._network.close()
+        await self._metadata.close()
+        await self._drivers.hypervisor.close()
+        await self._drivers.network.close()
+
+    def _start_loop(self, name: str, work: Callable[[], Awaitable[float | None]]) -> Loop:
+        loop = Loop(name, work, self._clock)
+        self._loops.append(loop)
+        return loop
+
+    async def _note_host_boot(self) -> None:
+        """After a restart of the host, remembers which guests it took down with it."""
+        kept = await asyncio.to_thread(self._state.load_host_boot)
+        if kept is not None and kept.boot_id == self._settings.boot_id:
+            self._host_boot = kept
+            return
+        if kept is not None:
+            down = [state for state in await self._drivers.hypervisor.observe() if not state.running]
+            interrupted = {state.instance_id: state.boot for state in down if state.cause in {"", "crash"}}
+            self._host_boot = HostBoot(boot_id=self._settings.boot_id, interrupted=interrupted)
+            log.warning("the host was restarted", extra={"guests": len(interrupted)})
+        await asyncio.to_thread(self._state.keep_host_boot, self._host_boot)
+
+    def _interrupted_boot(self, instance_id: str) -> int | None:
+        return self._host_boot.interrupted.get(instance_id)
+
+    # Specs
+
+    async def _take_newest(self) -> None:
+        spec, self._newest = self._newest, None
+        if spec is None or spec == self._spec:
+            return
+        if self._spec is not None and spec.revision < self._spec.revision:
+            log.error("an old spec is refused", extra={"revision": spec.revision, "newest": self._spec.revision})
+            return
+        try:
+            await asyncio.to_thread(self._state.keep_spec, spec)
+        except OSError:
+            self._newest = self._newest or spec
+            raise
+        self._distribute(spec)
+
+    def _distribute(self, spec: HostSpec) -> None:
+        """Everyone starts on their part at once; guests wait for what they need of the others."""
+        self._spec = spec
+        self._metadata.accept(spec.guests)
+        self._network.accept(spec.revision, spec.network)
+        self._volumes.accept(spec.volumes)
+        self._guests.accept(spec.guests)
+
+    async def _prepare(self, guest: GuestSpec) -> None:
+        interfaces = frozenset(nic.interface_id for nic in guest.nics)
+        await self._network.ready(interfaces)
+        for disk in guest.disks:
+            await self._volumes.ready(disk.volume_id)
+
+    def _released(self, guest: GuestSpec) -> None:
+        self._network.wake()
+        for disk in guest.disks:
+            self._volumes.wake(disk.volume_id)
+
+    # What changes without anyone saying so
+
+    async def _look_for_images(self) -> float:
+        capacity = self._settings.capacity
+        inventory = HostInventory(
+            host_id=self._settings.host_id,
+            vcpus=capacity.vcpus,
+            memory=capacity.memory,
+            disk=capacity.disk,
+            accelerator=self._drivers.hypervisor.accelerator,
+            images=tuple(sorted(image.content for image in await self._drivers.images.observe())),
+        )
+        if inventory != self._inventory:
+            self._inventory = inventory
+            self._inventory_changed.fire()
+        return self._settings.images_interval
+
+    async def _survey_everything(self) -> float:
+        await self._guests.survey()
+        await self._volumes.survey()
+        await self._network.survey()
+        self._board.want_full()
+        return self._settings.survey_interval
