@@ -92,6 +92,7 @@ class OperationModel(msgspec.Struct, rename="camel", omit_defaults=True):
     input: Ref | None = None
     output: Ref | None = None
     errors: list[Ref] = []
+    deprecated: bool = False
 
 
 class Metadata(msgspec.Struct, rename="camel", omit_defaults=True):

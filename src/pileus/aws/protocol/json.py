@@ -14,9 +14,7 @@ from pileus.aws.protocol.errors import SerializationException, UnknownOperation
 from pileus.aws.protocol.faults import Fault
 from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, TreeReader, read_number, read_string
 from pileus.aws.protocol.tree_writer import TreeWriter
-from pileus.aws.protocol.wire import Parse, Serialise
-
-_EMPTY = Shape(shape="")
+from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
 
 
 def decode(body: bytes) -> Tree:
@@ -76,7 +74,7 @@ class JsonWire:
         self._constraints = Constraints(model, "ValidationException")
 
     def parser(self, operation: OperationModel) -> Parse:
-        shape = self._model.shape(operation.input) if operation.input else _EMPTY
+        shape = self._model.shape(operation.input) if operation.input else EMPTY
         read, enforce = self._reader.compile(shape), self._constraints.compile(shape)
 
         def parse(request: HttpRequest, path_params: Mapping[str, str]) -> dict[str, Any]:
@@ -87,7 +85,7 @@ class JsonWire:
         return parse
 
     def serialiser(self, operation: OperationModel) -> Serialise:
-        write = self._writer.compile(self._model.shape(operation.output) if operation.output else _EMPTY)
+        write = self._writer.compile(self._model.shape(operation.output) if operation.output else EMPTY)
         return lambda result, request_id: self._response(200, write(result), request_id)
 
     def error(self, fault: Fault, request_id: str) -> HttpResponse:

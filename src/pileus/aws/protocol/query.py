@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from pileus.aws.http import HttpRequest, HttpResponse
-from pileus.aws.models import OperationModel, ServiceModel, Shape
+from pileus.aws.models import OperationModel, ServiceModel
 from pileus.aws.protocol import form, scalars
 from pileus.aws.protocol.constraints import Constraints
 from pileus.aws.protocol.errors import UnknownOperation
 from pileus.aws.protocol.faults import Fault
 from pileus.aws.protocol.form_reader import Ec2Reader, QueryReader
-from pileus.aws.protocol.wire import Parse, Serialise
+from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
 from pileus.aws.protocol.xml_writer import XmlWriter, escape
 
-_EMPTY = Shape(shape="")
 _CONTENT_TYPE = "text/xml;charset=UTF-8"
 
 
@@ -28,7 +27,7 @@ class QueryWire:
         self._writer = XmlWriter(model)
 
     def parser(self, operation: OperationModel) -> Parse:
-        shape = self._model.shape(operation.input) if operation.input else _EMPTY
+        shape = self._model.shape(operation.input) if operation.input else EMPTY
         read, enforce = self._reader.compile(shape), self._constraints.compile(shape)
 
         def parse(request: HttpRequest, path_params: Mapping[str, str]) -> dict[str, Any]:
@@ -39,7 +38,7 @@ class QueryWire:
         return parse
 
     def serialiser(self, operation: OperationModel) -> Serialise:
-        content = self._writer.content(self._model.shape(operation.output) if operation.output else _EMPTY)
+        content = self._writer.content(self._model.shape(operation.output) if operation.output else EMPTY)
         wrapper = operation.output.result_wrapper if operation.output else None
         start = f'<{operation.name}Response xmlns="{self._namespace}">' + (f"<{wrapper}>" if wrapper else "")
         middle = (f"</{wrapper}>" if wrapper else "") + "<ResponseMetadata><RequestId>"
@@ -76,7 +75,7 @@ class Ec2Wire:
         self._writer = XmlWriter(model, timestamp=scalars.iso_milliseconds)
 
     def parser(self, operation: OperationModel) -> Parse:
-        read = self._reader.compile(self._model.shape(operation.input) if operation.input else _EMPTY)
+        read = self._reader.compile(self._model.shape(operation.input) if operation.input else EMPTY)
 
         def parse(request: HttpRequest, path_params: Mapping[str, str]) -> dict[str, Any]:
             return read(form.tree(request), "")
@@ -87,7 +86,7 @@ class Ec2Wire:
         start = f'<{operation.name}Response xmlns="{self._namespace}"><requestId>'
         # Where the model has no result the service says true, and some clients look at it.
         end = f"{'' if operation.output else '<return>true</return>'}</{operation.name}Response>"
-        content = self._writer.content(self._model.shape(operation.output) if operation.output else _EMPTY)
+        content = self._writer.content(self._model.shape(operation.output) if operation.output else EMPTY)
 
         def serialise(result: Mapping[str, Any], request_id: str) -> HttpResponse:
             return xml_response(200, f"{start}{request_id}</requestId>{content(result)}{end}", request_id)

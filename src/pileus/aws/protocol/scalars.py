@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 EXPECTED = {
@@ -115,6 +116,7 @@ def _in_utc(value: datetime) -> datetime:
     return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
+@lru_cache(maxsize=4096)  # an answer repeats the times of its resources, and formatting them is slow
 def iso_milliseconds(value: datetime) -> str:
     """``2026-01-01T00:00:00.000Z``, as ec2 and S3 write it."""
     return _in_utc(value).isoformat(timespec="milliseconds")[:-6] + "Z"

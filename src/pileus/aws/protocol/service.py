@@ -13,12 +13,17 @@ from pileus.aws.protocol.faults import Faults
 from pileus.aws.protocol.json import JsonWire
 from pileus.aws.protocol.lazy import Compiled
 from pileus.aws.protocol.query import Ec2Wire, QueryWire
+from pileus.aws.protocol.rest import RestJsonWire, RestXmlWire
+from pileus.aws.protocol.rpc_cbor import RpcCborWire
 from pileus.aws.protocol.wire import Parse, Serialise, Wire
 
 WIRES: Mapping[str, Callable[[ServiceModel], Wire]] = {
     "ec2": Ec2Wire,
     "query": QueryWire,
     "json": JsonWire,
+    "rest-json": RestJsonWire,
+    "rest-xml": RestXmlWire,
+    "smithy-rpc-v2-cbor": RpcCborWire,
 }
 """By botocore's name of the protocol."""
 

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pileus.aws.http import HttpRequest, HttpResponse
-from pileus.aws.models import OperationModel
+from pileus.aws.models import OperationModel, Shape
 from pileus.aws.protocol.errors import UnknownOperation
 from pileus.aws.protocol.faults import Fault
+
+EMPTY = Shape()
+"""Stands for the input or output of operations that have none."""
 
 Parse = Callable[[HttpRequest, Mapping[str, str]], dict[str, Any]]
 """A request and its path parameters to the parameters. Raises ``ServiceError``."""
