@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pileus.catalogue import instance_type
 from pileus.operations.context import Context
 from pileus.operations.tags import tag_set
 from pileus.records import Instance, NetworkInterface, Volume, Vpc
 from pileus.records.instance import CODES, State
 from pileus.services.ec2.names import private_domain, private_name, public_name_in
 from pileus.services.ec2.network_interfaces import draw_association, draw_groups
-from pileus.catalogue import instance_type
 
 
 def interfaces_of(context: Context, instance: Instance) -> Sequence[NetworkInterface]:
@@ -39,8 +39,8 @@ def core_options(instance: Instance) -> tuple[int, int]:
     """Cores and threads per core, as asked for or as the type has them."""
     type_ = instance_type(instance.instance_type)
     assert type_ is not None, f"{instance.id} has a type that the catalogue lost: {instance.instance_type}"
-    cores = instance.core_count or type_.vcpu_info.default_cores
-    return cores, instance.threads_per_core or type_.vcpu_info.default_threads_per_core
+    cores = instance.core_count or type_.cpu.default_cores
+    return cores, instance.threads_per_core or type_.cpu.default_threads_per_core
 
 
 def draw_metadata_options(instance: Instance) -> dict[str, Any]:

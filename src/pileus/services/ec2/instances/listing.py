@@ -26,7 +26,7 @@ def iso(moment: "Any") -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def _interfaces(pick: Callable[[NetworkInterface], str | bool | int | None | Iterable[str]]) -> _Field:
+def _interfaces(pick: Callable[[NetworkInterface], str | bool | int | Iterable[str] | None]) -> _Field:
     """A field over all interfaces of an instance."""
 
     def field(context: Context, instance: Instance) -> list[str]:
@@ -107,7 +107,9 @@ _INTERFACE_FIELDS: dict[str, _Field] = {
     "description": _interfaces(lambda interface: interface.description),
     "group-id": _interfaces(lambda interface: interface.groups),
     "group-name": lambda context, instance: [
-        group["GroupName"] for interface in interfaces_of(context, instance) for group in draw_groups(context, interface)
+        group["GroupName"]
+        for interface in interfaces_of(context, instance)
+        for group in draw_groups(context, interface)
     ],
     "ipv4-prefixes.ipv4-prefix": absent,
     "ipv6-address": absent,

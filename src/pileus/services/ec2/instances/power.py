@@ -102,7 +102,9 @@ def stop_instances(context: Context, params: "StopInstancesRequestTypeDef") -> d
     changes: list[dict[str, Any]] = []
     for instance in _named(context, params["InstanceIds"]):
         if not instance.live:
-            raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be stopped.")
+            raise IncorrectInstanceState(
+                f"The instance '{instance.id}' is not in a state from which it can be stopped."
+            )
         if instance.disable_api_stop:
             raise OperationNotPermitted(
                 f"The instance '{instance.id}' may not be stopped. Modify its 'disableApiStop' instance attribute and try again."
@@ -116,9 +118,7 @@ def _stop(context: Context, instance: Instance, *, force: bool) -> Instance:
         return instance
     if instance.state is State.STOPPING:
         return context.tx.put(replace(instance, force=True)) if force and not instance.force else instance
-    return _enter(
-        context, instance, State.STOPPING, force=force, reason=_BY_USER, transition=by_user(context.now)
-    )
+    return _enter(context, instance, State.STOPPING, force=force, reason=_BY_USER, transition=by_user(context.now))
 
 
 @ec2.writes("RebootInstances", resources=("instance:InstanceIds",))
@@ -126,7 +126,9 @@ def reboot_instances(context: Context, params: "RebootInstancesRequestTypeDef") 
     """Asks the guests to reboot; one that does not is reset after four minutes."""
     for instance in _named(context, params["InstanceIds"]):
         if instance.state not in {State.RUNNING, State.PENDING}:
-            raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be rebooted.")
+            raise IncorrectInstanceState(
+                f"The instance '{instance.id}' is not in a state from which it can be rebooted."
+            )
         if instance.state is State.RUNNING:
             context.tx.put(replace(instance, reset=instance.reset + 1))
     return {}
