@@ -5,6 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from pileus.base.record import Record
 from pileus.store.backend import Backend
 from pileus.store.errors import LogTrimmed
 from pileus.store.interface import Change
@@ -24,7 +25,7 @@ _since = (
 )
 _news = (
     _since.add_columns(documents.c.body, documents.c.born)
-    # Of several changes of one record only the last brings its body: that is the state all of them lead to.
+    # The body is that of now: of several changes of one record each brings the state that all of them lead to.
     .outerjoin(documents, sa.and_(documents.c.kind == changes.c.kind, documents.c.id == changes.c.id))
 )
 _page = _since.limit(_PAGE)
@@ -55,10 +56,13 @@ def news(backend: Backend, mirror: Mirror) -> Sequence[Written]:
     if not rows or rows[0].seq != since + 1:
         raise LogTrimmed(since)
     written: list[Written] = []
+    decoded: dict[tuple[str, str], Record | None] = {}
     for seq, kind, record_id, deleted, body, born in rows:
-        table = mirror.tables.get(kind)
-        record = None if table is None or body is None else table.decode(body)
-        written.append(Written(Change(seq, kind, record_id, deleted), record, born or 0))
+        key = (kind, record_id)
+        if key not in decoded:
+            table = mirror.tables.get(kind)
+            decoded[key] = None if table is None or body is None else table.decode(body)
+        written.append(Written(Change(seq, kind, record_id, deleted), decoded[key], born or 0))
     return written
 
 
@@ -83,6 +87,8 @@ def write(
     at = now.isoformat()
     for seq, ((kind, record_id), write) in enumerate(writes.items(), head + 1):
         record = write.record
+        if write.fresh:
+            write.born = seq
         written.append(Written(Change(seq, kind, record_id, record is None), record, write.born))
         entry = {"seq": seq, "kind": kind, "id": record_id, "version": write.version, "deleted": record is None}
         entries.append({**entry, "at": at})

@@ -125,7 +125,7 @@ class PostgresqlBackend:
     def _connect(self) -> "psycopg.Connection[Any]":
         """A connection of its own that never has a transaction open."""
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        return psycopg.connect(*arguments, autocommit=True, **_CONNECT | options)
+        return psycopg.connect(*arguments, autocommit=True, **{**_CONNECT, **options})
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 shows is the truth until the commit, and no lock or version has to be checked in SQL.
 """
 
+from collections.abc import Iterator
 from typing import TypeVar, cast
 
 import msgspec
@@ -20,27 +21,43 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Write(Entry):
-    """A record that is to be written (or, when None, deleted), with its JSON."""
+    """A record that is to be written (or, when None, deleted), with its JSON.
 
-    __slots__ = ("body", "version")
+    ``fresh``: it is new, and ``born`` only tells its place among the other new ones; the commit gives the real number.
+    """
 
-    def __init__(self, record: Record | None, born: int, version: int, body: str) -> None:
+    __slots__ = ("body", "fresh", "version")
+
+    def __init__(self, record: Record | None, born: int, *, version: int, body: str = "", fresh: bool = False) -> None:
         super().__init__(record, born)
         self.version = version
         self.body = body
+        self.fresh = fresh
 
 
 Writes = dict[tuple[str, str], Write]
-"""What a transaction changes, by kind and id, in the order of first change."""
+"""What transactions change, by kind and id; new records in order of creation."""
+
+
+def add(writes: Writes, key: tuple[str, str], write: Write) -> None:
+    """Lets ``write`` take the place of an earlier one of the same record; one that is born again goes to the end."""
+    earlier = writes.get(key)
+    if earlier is not None and earlier.born != write.born:
+        del writes[key]
+    writes[key] = write
 
 
 class Draft(Snapshot):
-    """A ``Transaction``. ``before`` holds the writes of earlier transactions of the same commit."""
+    """A ``Transaction``.
 
-    def __init__(self, mirror: Mirror, before: Writes) -> None:
+    ``before`` holds the writes of earlier transactions of the same commit, ``births`` numbers that only grow, above all
+    that the mirror holds.
+    """
+
+    def __init__(self, mirror: Mirror, before: Writes, births: Iterator[int]) -> None:
         super().__init__(mirror)
         self._open = True
-        self._next = self.revision + len(before) + 1
+        self._births = births
         self.writes: Writes = {}
         for (kind, record_id), write in before.items():
             self._replace(mirror.tables[kind].kind, record_id, write)
@@ -58,12 +75,18 @@ class Draft(Snapshot):
         body = _encode(msgspec.structs.replace(record, version=version)).decode()
         # Decoding it again proves that every process can read it and cuts the ties to whatever the caller still holds.
         stored = self._mirror.table(type(record)).decode(body)
-        self._write(type(record), record.id, Write(stored, self._born(type(record), record.id), version, body))
+        place = self._place(record)
+        if place is None or place.record is None:
+            write = Write(stored, next(self._births), version=version, body=body, fresh=True)
+        else:
+            fresh = isinstance(place, Write) and place.fresh
+            write = Write(stored, place.born, version=version, body=body, fresh=fresh)
+        self._write(type(record), record.id, write)
         return cast("R", stored)
 
     def delete(self, record: Record) -> None:
         self._check(record, self.get(type(record), record.id))
-        self._write(type(record), record.id, Write(None, 0, record.version, ""))
+        self._write(type(record), record.id, Write(None, 0, version=record.version))
 
     def claim(self, scope: str, key: str, holder: str) -> None:
         owner = self.owner_of(scope, key)
@@ -94,15 +117,12 @@ class Draft(Snapshot):
         if version != record.version:
             raise Conflict(record.kind, record.id, record.version, version)
 
-    def _born(self, kind: type[Record], record_id: str) -> int:
-        """The place in the order of creation: kept by what exists, the next one for what is new."""
-        place = self._replaced.get(kind.kind, {}).get(record_id) or self._mirror.table(kind).entries.get(record_id)
-        if place is not None and place.record is not None:
-            return place.born
-        return self._next + len(self.writes)
+    def _place(self, record: Record) -> Entry | None:
+        replaced = self._replaced.get(record.kind, {}).get(record.id)
+        return replaced or self._mirror.table(type(record)).entries.get(record.id)
 
     def _write(self, kind: type[Record], record_id: str, write: Write) -> None:
-        self.writes[kind.kind, record_id] = write
+        add(self.writes, (kind.kind, record_id), write)
         self._replace(kind, record_id, write)
 
     def _replace(self, kind: type[Record], record_id: str, write: Write) -> None:

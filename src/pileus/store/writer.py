@@ -5,6 +5,7 @@ simply dropped. They share one commit and so one fsync. Nobody is answered befor
 could be the consequence of an earlier work that is not durable yet.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from pileus.store.backend import Backend
 from pileus.store.errors import StoreBusy, StoreClosed, StoreUnavailable
 from pileus.store.interface import Transaction
 from pileus.store.mirror import Mirror, Written
-from pileus.store.transaction import Draft, Writes
+from pileus.store.transaction import Draft, Writes, add
 
 T = TypeVar("T")
 
@@ -125,11 +126,13 @@ class Writer:
         written: Sequence[Written] = ()
         with self._backend.write() as connection:
             mirror = self._refresh()
+            births = itertools.count(mirror.revision + 1)
             for work, future in jobs:
-                draft = Draft(mirror, writes)
+                draft = Draft(mirror, writes, births)
                 try:
                     answers.append((future, work(draft), None))
-                    writes.update(draft.writes)
+                    for key, write in draft.writes.items():
+                        add(writes, key, write)
                 except BaseException as error:  # noqa: BLE001 - it belongs to the caller of this work alone
                     answers.append((future, None, error))
                 finally:

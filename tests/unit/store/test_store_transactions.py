@@ -256,3 +256,19 @@ def test_one_kind_never_shows_in_another(store):
     store.transact(lambda tx: [tx.put(house("x")), tx.put(Door(id="x", account="1", region="a", house="x"))])
     assert store.view().get(House, "x").kind == "test.house"
     assert [d.house for d in store.view().list(Door, house="x")] == ["x"]
+
+
+def test_the_order_of_creation_survives_deletion_and_creation_in_one_transaction(store, reopened):
+    first = store.transact(lambda tx: tx.put(house("b")))
+
+    def work(tx):
+        tx.delete(first)
+        tx.put(house("z"))
+        tx.put(tx.put(house("b")))
+        tx.put(house("a"))
+        return [h.id for h in tx.list(House)]
+
+    assert store.transact(work) == ["z", "b", "a"]
+    store.transact(lambda tx: tx.put(house("0")))
+    for each in (store, reopened()):
+        assert [h.id for h in each.view().list(House)] == ["z", "b", "a", "0"]
