@@ -19,8 +19,9 @@ class GuestKeeper:
         wanted = {spec.instance_id: spec for spec in specs}
         for instance_id, guest in self._guests.items():
             guest.accept(wanted.get(instance_id))
-        for instance_id in wanted.keys() - self._guests.keys():
-            self._guests[instance_id] = Guest(instance_id, wanted[instance_id], self._around)
+        for instance_id, spec in wanted.items():
+            if instance_id not in self._guests:
+                self._guests[instance_id] = Guest(instance_id, spec, self._around)
 
     def changed(self, instance_id: str) -> None:
         """The driver says that the guest is not what it was."""
