@@ -5,7 +5,6 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from pileus.base.record import Record
 from pileus.store.backend import Backend
 from pileus.store.errors import LogTrimmed
 from pileus.store.interface import Change
@@ -23,10 +22,8 @@ _since = (
     .where(changes.c.seq > sa.bindparam("since"))
     .order_by(changes.c.seq)
 )
-_news = (
-    _since.add_columns(documents.c.body, documents.c.born)
-    # The body is that of now: of several changes of one record each brings the state that all of them lead to.
-    .outerjoin(documents, sa.and_(documents.c.kind == changes.c.kind, documents.c.id == changes.c.id))
+_news = _since.add_columns(documents.c.body, documents.c.born).outerjoin(
+    documents, sa.and_(documents.c.kind == changes.c.kind, documents.c.id == changes.c.id)
 )
 _page = _since.limit(_PAGE)
 _delete = sa.delete(documents).where(
@@ -55,15 +52,13 @@ def news(backend: Backend, mirror: Mirror) -> Sequence[Written]:
         rows = connection.execute(_news, {"since": since}).all()
     if not rows or rows[0].seq != since + 1:
         raise LogTrimmed(since)
-    written: list[Written] = []
-    decoded: dict[tuple[str, str], Record | None] = {}
-    for seq, kind, record_id, deleted, body, born in rows:
-        key = (kind, record_id)
-        if key not in decoded:
-            table = mirror.tables.get(kind)
-            decoded[key] = None if table is None or body is None else table.decode(body)
-        written.append(Written(Change(seq, kind, record_id, deleted), decoded[key], born or 0))
-    return written
+    # The body is that of now: several changes of one record all bring the state that they lead to, decoded once.
+    bodies = {(row.kind, row.id): row.body for row in rows}
+    records = {key: mirror.decode(key[0], body) for key, body in bodies.items()}
+    return [
+        Written(Change(seq, kind, record_id, deleted), records[kind, record_id], born or 0)
+        for seq, kind, record_id, deleted, _, born in rows
+    ]
 
 
 def changes_since(backend: Backend, since: int) -> Sequence[Change]:

@@ -168,6 +168,11 @@ class Mirror:
             table.replace(record_id, table.decode(body), born)
             self.stamps[record_id] = self.revision
 
+    def decode(self, kind: str, body: str | None) -> Record | None:
+        """The record of a document; None when there is no document or its kind is not registered."""
+        table = self.tables.get(kind)
+        return None if table is None or body is None else table.decode(body)
+
     def table(self, kind: type[Record]) -> Table:
         """Raises UnknownKind."""
         table = self.tables.get(kind.kind)
