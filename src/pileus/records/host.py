@@ -6,17 +6,18 @@ from pileus.base.record import Record
 
 
 class Host(Record, frozen=True, kw_only=True):
-    """A machine with an agent. Belongs to the operator: its account is empty.
+    """A machine with an agent. Belongs to the operator: its account is empty, and so is its region.
 
+    ``zones`` are those it serves; none named means all.
     ``vcpus`` and ``memory`` (MiB) may be promised to instances; ``used_*`` is what is promised now, changed in the same
     transaction as the instance that holds it.
     """
 
     kind: ClassVar[str] = "host"
 
-    zones: tuple[str, ...]
     vcpus: int
     memory: int
+    zones: tuple[str, ...] = ()
     used_vcpus: int = 0
     used_memory: int = 0
     state: Literal["up", "lost", "draining"] = "up"

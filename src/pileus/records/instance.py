@@ -94,8 +94,8 @@ class Instance(Tagged, frozen=True, kw_only=True):
     """A virtual machine as its owner knows it.
 
     ``boot`` counts launches and starts, ``reset`` reboots. ``force`` is true while a stop skips the guest's own shutdown.
-    ``host_id`` is None while nothing is promised to it anywhere (stopped, terminated and gone).
-    ``user_data`` is base64. ``pinned`` names the host that has its volumes.
+    ``host_id`` is the host that has its volumes and its guest, from the launch until the guest is removed; ``promised``
+    is true while processors and memory of that host are held for it. ``user_data`` is base64.
     """
 
     kind: ClassVar[str] = "instance"
@@ -146,7 +146,7 @@ class Instance(Tagged, frozen=True, kw_only=True):
     force: bool = False
     crashes: int = 0
     host_id: str | None = None
-    pinned: str | None = None
+    promised: bool = False
     observed: Observed | None = None
     reason: Reason | None = None
     transition: str = ""

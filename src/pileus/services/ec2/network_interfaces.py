@@ -7,7 +7,7 @@ from pileus.operations.filters import absent, constant
 from pileus.operations.listing import Listing
 from pileus.operations.tags import tag_set
 from pileus.records import NetworkInterface, SecurityGroup, Subnet, Vpc
-from pileus.services.ec2.names import private_name, public_name_in
+from pileus.records.dns_names import private_name, public_name_in
 from pileus.services.ec2.resources import NETWORK_INTERFACE
 from pileus.services.ec2.service import ec2
 

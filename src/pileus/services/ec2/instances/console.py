@@ -28,11 +28,10 @@ async def get_console_output(context: Context, params: "GetConsoleOutputRequestT
 
 async def _output(context: Context, instance: Instance) -> bytes:
     log = context.view.get(ConsoleLog, instance.id)
-    host = instance.host_id or instance.pinned
-    if log is not None or host is None:
+    if log is not None or instance.host_id is None:
         return log.output if log else b""
     try:
-        return await context.env.consoles.read(host, instance.id, "output")
+        return await context.env.consoles.read(instance.host_id, instance.id, "output")
     except ConsoleUnavailable as error:
         raise UnsupportedOperation(f"The console of '{instance.id}' can't be read now: {error}") from error
 

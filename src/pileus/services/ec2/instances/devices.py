@@ -8,7 +8,7 @@ import msgspec
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.operations.context import Context
-from pileus.records import Image, Volume
+from pileus.records import Image, Instance, Volume
 from pileus.records.instance import BlockDevice
 from pileus.records.volume import VolumeAttachment
 from pileus.services.ec2.errors import InvalidParameterValue, NotFound, Unsupported
@@ -158,9 +158,9 @@ def _throughput(type_name: str, rules: VolumeType, wanted: int | None) -> int | 
 
 
 def create_volumes(
-    context: Context, devices: Sequence[Device], instance_id: str, zone: str, tags: Mapping[str, str]
+    context: Context, devices: Sequence[Device], instance: Instance, tags: Mapping[str, str]
 ) -> tuple[BlockDevice, ...]:
-    """Writes the volumes of one instance, attached to it."""
+    """Writes the volumes of one placed instance, attached to it and on its host."""
     mapped: list[BlockDevice] = []
     for device in devices:
         volume = context.tx.put(
@@ -169,7 +169,8 @@ def create_volumes(
                 account=context.account,
                 region=context.region,
                 tags=tags,
-                zone=zone,
+                zone=instance.zone,
+                host_id=instance.host_id,
                 size=device.size,
                 created=context.now,
                 volume_type=device.volume_type,
@@ -180,7 +181,7 @@ def create_volumes(
                 image_content=device.content,
                 attachments=(
                     VolumeAttachment(
-                        instance_id=instance_id,
+                        instance_id=instance.id,
                         device=device.name,
                         attached=context.now,
                         delete_on_termination=device.delete_on_termination,

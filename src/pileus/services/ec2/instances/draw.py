@@ -8,7 +8,7 @@ from pileus.operations.context import Context
 from pileus.operations.tags import tag_set
 from pileus.records import Instance, NetworkInterface, Volume, Vpc
 from pileus.records.instance import CODES, State
-from pileus.services.ec2.names import private_domain, private_name, public_name_in
+from pileus.records.dns_names import private_domain, private_name, public_name_in
 from pileus.services.ec2.network_interfaces import draw_association, draw_groups
 
 

@@ -10,7 +10,7 @@ from pileus.operations.listing import Listing
 from pileus.records import Instance, NetworkInterface, Vpc
 from pileus.records.instance import CODES, BlockDevice
 from pileus.services.ec2.instances.draw import draw_instance, interfaces_of, private_dns_name
-from pileus.services.ec2.names import private_name, public_name_in
+from pileus.records.dns_names import private_name, public_name_in
 from pileus.services.ec2.network_interfaces import draw_groups
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2

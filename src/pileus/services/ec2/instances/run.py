@@ -311,5 +311,5 @@ def _launch(context: Context, params: Mapping[str, Any], plan: Plan, reservation
     except NoCapacity:
         discard_interfaces(context, interfaces)
         raise
-    devices = create_volumes(context, plan.devices, instance.id, subnet.zone, tags_for(params, "volume"))
+    devices = create_volumes(context, plan.devices, placed, tags_for(params, "volume"))
     return context.tx.put(replace(placed, block_devices=devices))

@@ -3,7 +3,8 @@
 See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html#vpc-dns.
 """
 
-from pileus.records import NetworkInterface, Vpc
+from pileus.records.network_interface import NetworkInterface
+from pileus.records.vpc import Vpc
 
 
 def private_domain(region: str) -> str:

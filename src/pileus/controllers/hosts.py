@@ -1,0 +1,110 @@
+"""Hosts come, report and go. Implements the link's ``Handler``."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from pileus.base.clock import Clock
+from pileus.base.config import Config
+from pileus.controllers import instances, volumes
+from pileus.controllers.spec_book import SpecBook
+from pileus.hostapi.link import HostSession
+from pileus.hostapi.observation import HostInventory, HostReport
+from pileus.operations.context import Placement
+from pileus.records import Host
+from pileus.records.instance import KeepConsole
+from pileus.store import Store, Transaction
+
+log = logging.getLogger(__name__)
+
+LOST_AFTER = 10.0
+"""Seconds without a connection after which nothing new is placed on a host and its instances count as impaired."""
+
+
+class Hosts:
+    """The hosts that are connected to this process. ``keep_console`` is told of guests whose console must be fetched."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: SpecBook,
+        config: Config,
+        placement: Placement,
+        clock: Clock,
+        keep_console: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._config = config
+        self._placement = placement
+        self._clock = clock
+        self._keep_console = keep_console
+        self.sessions: dict[str, HostSession] = {}
+        self._partings: set[asyncio.Task[None]] = set()
+
+    async def on_hello(self, session: HostSession) -> None:
+        """A host is here, perhaps for the first time."""
+        known = self.sessions.get(session.host_id)
+        self.sessions[session.host_id] = session
+        await self._store.submit(lambda tx: self._register(tx, session.inventory))
+        if known is not session:
+            log.info("host connected", extra={"host": session.host_id})
+            await self._book.open(session, self._store.view())
+
+    def _register(self, tx: Transaction, inventory: HostInventory) -> None:
+        before = tx.get(Host, inventory.host_id)
+        vcpus = int(inventory.vcpus * self._config.cpu_overcommit)
+        memory = int(max(inventory.memory - self._config.reserved_memory, 0) * self._config.memory_overcommit)
+        base = before or Host(id=inventory.host_id, account="", region="", vcpus=vcpus, memory=memory)
+        after = replace(
+            base,
+            vcpus=vcpus,
+            memory=memory,
+            state="draining" if base.state == "draining" else "up",
+            accelerator=inventory.accelerator,
+            architecture=inventory.architecture,
+            images=inventory.images,
+        )
+        if after != before:
+            tx.put(after)
+
+    async def on_report(self, session: HostSession, report: HostReport) -> None:
+        """A host says what is so; whatever follows from it is decided in the same transaction."""
+        now = self._clock.now()
+
+        def note(tx: Transaction) -> list[str]:
+            consoles: list[str] = []
+            for volume in report.volumes:
+                volumes.observe(tx, session.host_id, volume)
+            for guest in report.guests:
+                if instances.observe(tx, session.host_id, guest, now) is None:
+                    continue
+                if isinstance(instances.settle(tx, guest.instance_id, self._placement, now), KeepConsole):
+                    consoles.append(guest.instance_id)
+            return consoles
+
+        for instance_id in await self._store.submit(note):
+            await self._keep_console(instance_id)
+
+    async def on_lost(self, session: HostSession) -> None:
+        """The connection ended. Hosts restart their agents: only one that stays away is lost."""
+        self._book.close(session)
+        if self.sessions.get(session.host_id) is session:
+            del self.sessions[session.host_id]
+            parting = asyncio.create_task(self._lose(session.host_id))
+            self._partings.add(parting)
+            parting.add_done_callback(self._partings.discard)
+
+    async def _lose(self, host_id: str) -> None:
+        await self._clock.sleep(LOST_AFTER)
+        if host_id not in self.sessions:
+            log.warning("host lost", extra={"host": host_id})
+            await self._store.submit(lambda tx: _mark_lost(tx, host_id))
+
+
+def _mark_lost(tx: Transaction, host_id: str) -> None:
+    host = tx.get(Host, host_id)
+    if host is not None and host.state == "up":
+        tx.put(replace(host, state="lost"))

@@ -1,0 +1,151 @@
+"""Instances converge: what hosts report and what the API wants are put together by ``records.instance.decide``."""
+
+import logging
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from pileus.hostapi.observation import GuestObservation
+from pileus.operations.context import Placement
+from pileus.records import Address, ConsoleLog, Instance, NetworkInterface, Volume
+from pileus.records.address import pool_scope
+from pileus.records.instance import (
+    Decision,
+    Enter,
+    Forget,
+    KeepConsole,
+    LetGo,
+    Observed,
+    Relaunch,
+    State,
+    check_transition,
+    decide,
+)
+from pileus.records.subnet import subnet_scope
+from pileus.store import Transaction
+
+log = logging.getLogger(__name__)
+
+
+def observe(tx: Transaction, host_id: str, seen: GuestObservation, now: datetime) -> Instance | None:
+    """Notes what a host reports of one of its guests. Reports about others' guests and about older boots say nothing."""
+    instance = tx.get(Instance, seen.instance_id)
+    if instance is None or instance.host_id != host_id or seen.boot != instance.boot:
+        return None
+    observed = Observed(
+        boot=seen.boot,
+        reset=seen.reset,
+        phase=seen.phase,
+        cause=seen.cause,
+        detail=seen.detail,
+        impaired=seen.impaired,
+        since=now,
+    )
+    if instance.observed and replace(instance.observed, since=now) == observed:
+        return instance
+    return tx.put(replace(instance, observed=observed))
+
+
+def settle(tx: Transaction, instance_id: str, placement: Placement, now: datetime) -> Decision:
+    """Carries out decisions about an instance until none is left, or one that needs more than the store: that is
+    returned (``KeepConsole``).
+    """
+    while True:
+        instance = tx.get(Instance, instance_id)
+        if instance is None:
+            return None
+        decision = decide(instance, now)
+        match decision:
+            case None | KeepConsole():
+                return decision
+            case Enter():
+                _enter(tx, instance, decision, placement, now)
+            case Relaunch(cause=cause):
+                log.warning("guest died and is started again", extra={"instance": instance_id, "cause": cause})
+                tx.put(replace(instance, boot=instance.boot + 1, reset=0, crashes=instance.crashes + 1, observed=None))
+            case LetGo():
+                tx.put(replace(instance, host_id=None))
+            case Forget():
+                _forget(tx, instance)
+
+
+def _enter(tx: Transaction, instance: Instance, step: Enter, placement: Placement, now: datetime) -> None:
+    check_transition(instance.state, step.state)
+    log.info(
+        "instance changes state",
+        extra={"instance": instance.id, "before": str(instance.state), "after": str(step.state)},
+    )
+    after = replace(instance, state=step.state, reason=step.reason or instance.reason)
+    if step.reason is not None:
+        after = replace(after, transition=step.reason.message)
+    match step.state:
+        case State.STOPPED:
+            after = replace(placement.release(tx, after), force=False)
+            _give_back_public_addresses(tx, after)
+        case State.TERMINATED:
+            after = replace(placement.release(tx, after), ended=now, block_devices=())
+            _let_interfaces_go(tx, after)
+            _let_volumes_go(tx, after)
+        case _:
+            pass
+    tx.put(after)
+
+
+def _interfaces(tx: Transaction, instance: Instance) -> list[NetworkInterface]:
+    return list(tx.list(NetworkInterface, instance_id=instance.id))
+
+
+def _give_back_public_addresses(tx: Transaction, instance: Instance) -> None:
+    """At stop, an address that EC2 gave goes back to the pool; an Elastic IP stays."""
+    for interface in _interfaces(tx, instance):
+        if interface.public_address and interface.address_id is None:
+            tx.release(pool_scope(interface.region), interface.public_address)
+            tx.put(replace(interface, public_address=None))
+
+
+def _let_interfaces_go(tx: Transaction, instance: Instance) -> None:
+    _give_back_public_addresses(tx, instance)
+    for interface in _interfaces(tx, instance):
+        attachment = interface.attachment
+        if attachment is not None and not attachment.delete_on_termination:
+            tx.put(replace(interface, attachment=None))
+            _unbind(tx, interface, keep=interface.id)
+            continue
+        _unbind(tx, interface, keep=None)
+        tx.release(subnet_scope(interface.subnet_id), interface.private_address)
+        tx.delete(interface)
+
+
+def _unbind(tx: Transaction, interface: NetworkInterface, keep: str | None) -> None:
+    """An Elastic IP of an interface forgets the instance, and the interface too unless that is kept."""
+    address = tx.get(Address, interface.address_id) if interface.address_id else None
+    if address is None:
+        return
+    if keep:
+        tx.put(replace(address, instance_id=None))
+        return
+    tx.put(
+        replace(
+            address,
+            association_id=None,
+            interface_id=None,
+            interface_account=None,
+            instance_id=None,
+            private_address=None,
+        )
+    )
+
+
+def _let_volumes_go(tx: Transaction, instance: Instance) -> None:
+    for volume in tx.list(Volume, instance_id=instance.id):
+        mine = next(attachment for attachment in volume.attachments if attachment.instance_id == instance.id)
+        others = tuple(attachment for attachment in volume.attachments if attachment is not mine)
+        state = "deleting" if mine.delete_on_termination else ("in-use" if others else "available")
+        tx.put(replace(volume, attachments=others, state=state))
+
+
+def _forget(tx: Transaction, instance: Instance) -> None:
+    kept = tx.get(ConsoleLog, instance.id)
+    if kept is not None:
+        tx.delete(kept)
+    tx.delete(instance)

@@ -1,0 +1,124 @@
+"""The controllers as one service: watches the store, drives instances on, keeps specs pushed, sweeps what is over."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from pileus.base.clock import Clock
+from pileus.base.config import Config
+from pileus.controllers import instances
+from pileus.controllers.hosts import Hosts
+from pileus.controllers.spec_book import SpecBook
+from pileus.hostapi.link import ConsoleError, HostLostError
+from pileus.operations.context import Placement
+from pileus.operations.idempotency import KEPT
+from pileus.records import ConsoleLog, Host, IdempotentCall, Instance
+from pileus.records.instance import KeepConsole, decide
+from pileus.store import Change, LogTrimmed, Store, Transaction
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY = 30.0
+_BATCH = 200
+
+
+class Controllers:
+    """All loops over one store. ``hosts`` is the handler to give to the link's server."""
+
+    def __init__(self, store: Store, config: Config, placement: Placement, clock: Clock) -> None:
+        self._store = store
+        self._placement = placement
+        self._clock = clock
+        self._book = SpecBook(config)
+        self.hosts = Hosts(store, self._book, config, placement, clock, self.keep_console)
+
+    async def run(self) -> None:
+        """Runs until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._sweep())
+
+    async def _follow(self) -> None:
+        """Every change is looked at once, in order; after a gap in the log everything is."""
+        await self._store.submit(self._forget_connections)
+        while True:
+            revision = self._store.view().revision
+            await self._settle(instance.id for instance in self._store.view().list(Instance))
+            try:
+                async for changes in self._store.watch(revision):
+                    await self._changed(changes)
+            except LogTrimmed:
+                log.warning("the change log was trimmed before it was read: starting over")
+
+    def _forget_connections(self, tx: Transaction) -> None:
+        """Hosts that were up when this process was gone have its grace to come back."""
+        for host in tx.list(Host):
+            if host.state == "up" and host.id not in self.hosts.sessions:
+                tx.put(replace(host, state="lost"))
+
+    async def _changed(self, changes: Sequence[Change]) -> None:
+        await self._settle(change.id for change in changes if change.kind == Instance.kind and not change.deleted)
+        await self._book.follow(changes, self._store.view())
+
+    async def _settle(self, instance_ids: Iterable[str]) -> None:
+        """Decides for those instances for which there is something to decide."""
+        now, view = self._clock.now(), self._store.view()
+        due = [
+            id_
+            for id_ in dict.fromkeys(instance_ids)
+            if (instance := view.get(Instance, id_)) is not None and decide(instance, now) is not None
+        ]
+        for start in range(0, len(due), _BATCH):
+            batch = due[start : start + _BATCH]
+            for instance_id in await self._store.submit(lambda tx, batch=batch: self._settle_batch(tx, batch, now)):
+                await self.keep_console(instance_id)
+
+    def _settle_batch(self, tx: Transaction, batch: Sequence[str], now: datetime) -> list[str]:
+        return [id_ for id_ in batch if isinstance(instances.settle(tx, id_, self._placement, now), KeepConsole)]
+
+    async def keep_console(self, instance_id: str) -> None:
+        """Fetches the console of a guest that is about to be removed, and lets the instance go on to its end.
+
+        While its host is away nothing happens: the host's next report leads here again.
+        """
+        instance = self._store.view().get(Instance, instance_id)
+        session = self.hosts.sessions.get(instance.host_id) if instance and instance.host_id else None
+        if instance is None or session is None:
+            return
+        try:
+            output = await session.console(instance_id, "output")
+        except ConsoleError as error:
+            log.info("guest has no console to keep", extra={"instance": instance_id, "reason": str(error)})
+            output = b""
+        except (HostLostError, TimeoutError):
+            return
+        await self._store.submit(lambda tx: self._keep(tx, instance_id, output))
+
+    def _keep(self, tx: Transaction, instance_id: str, output: bytes) -> None:
+        instance = tx.get(Instance, instance_id)
+        now = self._clock.now()
+        if instance is None or instance.console_kept or not isinstance(decide(instance, now), KeepConsole):
+            return
+        if output and tx.get(ConsoleLog, instance_id) is None:
+            kept = ConsoleLog(
+                id=instance_id, account=instance.account, region=instance.region, output=output, taken=now
+            )
+            tx.put(kept)
+        tx.put(replace(instance, console_kept=True))
+        instances.settle(tx, instance_id, self._placement, now)
+
+    async def _sweep(self) -> None:
+        """What is over with time: terminated instances after their hour, client tokens after their day."""
+        while True:
+            await self._settle(instance.id for instance in self._store.view().list(Instance))
+            await self._store.submit(self._drop_old_tokens)
+            await self._clock.sleep(SWEEP_EVERY)
+
+    def _drop_old_tokens(self, tx: Transaction) -> None:
+        oldest = self._clock.now() - KEPT
+        for call in tx.list(IdempotentCall):
+            if call.at < oldest:
+                tx.delete(call)

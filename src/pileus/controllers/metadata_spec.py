@@ -1,0 +1,69 @@
+"""What the metadata service tells an instance, computed from the records."""
+
+from collections.abc import Sequence
+
+from pileus.controllers.reading import Reading
+from pileus.hostapi.spec import MetadataInterface, MetadataSpec
+from pileus.records import Instance, NetworkInterface, SecurityGroup, Subnet, Vpc
+from pileus.records.dns_names import private_name, public_name_in
+
+
+def metadata_spec(view: Reading, instance: Instance, interfaces: Sequence[NetworkInterface]) -> MetadataSpec:
+    """The metadata of an instance with these interfaces, the primary one first."""
+    options = instance.metadata
+    drawn = tuple(_interface(view, index, interface) for index, interface in enumerate(interfaces))
+    hidden = options.tags == "disabled"
+    return MetadataSpec(
+        instance_id=instance.id,
+        account=instance.account,
+        region=instance.region,
+        zone=instance.zone,
+        zone_id=instance.zone_id,
+        image_id=instance.image_id,
+        instance_type=instance.instance_type,
+        reservation_id=instance.reservation_id,
+        launch_index=instance.launch_index,
+        architecture=instance.architecture,
+        pending_time=instance.launched.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        local_hostname=drawn[0].local_hostname if drawn else "",
+        interfaces=drawn,
+        security_groups=drawn[0].security_groups if drawn else (),
+        public_keys=((instance.key_name, instance.public_key),) if instance.key_name and instance.public_key else (),
+        user_data=instance.user_data,
+        tags=None if hidden else tuple(instance.tags.items()),
+        block_devices=_block_devices(instance),
+        endpoint_enabled=options.endpoint == "enabled",
+        tokens_required=options.tokens == "required",
+        hop_limit=options.hop_limit,
+    )
+
+
+def _block_devices(instance: Instance) -> tuple[tuple[str, str], ...]:
+    """``ami`` and ``root`` name the root device, ``ebsN`` the others."""
+    others = (device for device in instance.block_devices if device.device_name != instance.root_device_name)
+    numbered = tuple((f"ebs{number}", device.device_name) for number, device in enumerate(others, 1))
+    return (("ami", instance.root_device_name), ("root", instance.root_device_name), *numbered)
+
+
+def _interface(view: Reading, index: int, interface: NetworkInterface) -> MetadataInterface:
+    subnet = view.get(Subnet, interface.subnet_id)
+    vpc = view.get(Vpc, interface.vpc_id)
+    assert subnet is not None, f"{interface.id} is in a subnet that is gone"
+    assert vpc is not None, f"{interface.id} is in a VPC that is gone"
+    groups = [group for group_id in interface.groups if (group := view.get(SecurityGroup, group_id))]
+    return MetadataInterface(
+        mac=interface.mac,
+        interface_id=interface.id,
+        index=index,
+        subnet_id=subnet.id,
+        subnet_cidr=subnet.cidr,
+        vpc_id=vpc.id,
+        vpc_cidrs=tuple(cidr for _, cidr in vpc.cidrs),
+        owner_id=interface.account,
+        private_addresses=(interface.private_address,),
+        local_hostname=private_name(interface.region, interface.private_address),
+        public_address=interface.public_address,
+        public_hostname=public_name_in(vpc, interface) or None,
+        security_groups=tuple(group.name for group in groups),
+        security_group_ids=tuple(group.id for group in groups),
+    )
