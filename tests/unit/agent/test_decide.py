@@ -29,12 +29,23 @@ METADATA = MetadataSpec(
     security_groups=(),
 )
 ON = GuestSpec(
-    instance_id="i-1", boot=2, power="on", uuid="ec2", vcpus=1, memory=1, image="x", disks=(), nics=(), metadata=METADATA
+    instance_id="i-1",
+    boot=2,
+    power="on",
+    uuid="ec2",
+    vcpus=1,
+    memory=1,
+    image="x",
+    disks=(),
+    nics=(),
+    metadata=METADATA,
 )
 OWN_CAUSES: tuple[Cause, ...] = ("guest-shutdown", "guest-panic", "crash", "host-restart")
 
 specs = st.none() | st.builds(
-    lambda boot, reset, power, stop_timeout: replace(ON, boot=boot, reset=reset, power=power, stop_timeout=stop_timeout),
+    lambda boot, reset, power, stop_timeout: replace(
+        ON, boot=boot, reset=reset, power=power, stop_timeout=stop_timeout
+    ),
     boot=st.integers(1, 3),
     reset=st.integers(0, 2),
     power=st.sampled_from(["on", "off", "cut", "gone"]),

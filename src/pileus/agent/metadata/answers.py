@@ -119,6 +119,6 @@ class Answerer:
             "meta-data": meta_data(guest),
         }
         if guest.user_data is not None:
-            entries["user-data"] = base64.b64decode(guest.user_data)
+            entries["user-data"] = base64.b64decode(guest.user_data, validate=True)
         version = Directory(entries, listing="\n".join(entries))
         return Directory(dict.fromkeys(VERSIONS, version), listing="\n".join(VERSIONS))

@@ -13,6 +13,7 @@ from pileus.agent.metadata.answers import Request, Response, refuse
 
 log = logging.getLogger(__name__)
 
+_SLICE = 4 << 10  # bytes parsed before the limits are looked at again
 REQUEST_LIMIT = 16 << 10  # bytes of a whole request: line, headers and a body that nobody reads
 UNSENT_LIMIT = 1 << 20  # bytes that a guest may leave unread before it is cut off
 REQUEST_WITHIN = 20.0  # seconds for a request to arrive whole, from the last answer on
@@ -58,14 +59,19 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._received += len(data)
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            for start in range(0, len(data), _SLICE):
+                piece = data[start : start + _SLICE]
+                self._received += len(piece)
+                self._parser.feed_data(piece)
+                if self._received > REQUEST_LIMIT:
+                    self._end_with(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                if self._transport.is_closing():
+                    return
+        except httptools.HttpParserUpgrade:
+            pass  # the request was answered as if it had not asked for another protocol, and the connection is closing
+        except httptools.HttpParserError:
             self._end_with(HTTPStatus.BAD_REQUEST)
-            return
-        if self._received > REQUEST_LIMIT:
-            self._end_with(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def pause_writing(self) -> None:
         self._transport.pause_reading()
@@ -97,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._received = 0
         if self._transport.is_closing():
             return
-        keep_alive = self._parser.should_keep_alive()
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         method = self._parser.get_method().decode("latin-1")
         self._write(self._respond(method), keep_alive=keep_alive, with_body=method != "HEAD")
         if self._transport.get_write_buffer_size() > UNSENT_LIMIT:

@@ -1,7 +1,6 @@
 """Session tokens of IMDSv2: signed, bound to one instance, valid for a time. Nothing is stored but the host's key."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -24,23 +23,23 @@ class Tokens:
 
     def issue(self, instance_id: str, ttl: int) -> str:
         """A token that ``instance_id`` can use for ``ttl`` seconds, 1 to 21600."""
-        stamp = (self._now() + ttl * 1000).to_bytes(_STAMP_SIZE, "big")
-        return base64.urlsafe_b64encode(stamp + self._sign(instance_id, stamp)).decode()
+        return self._seal(instance_id, (self._now() + ttl * 1000).to_bytes(_STAMP_SIZE, "big")).decode()
 
     def seconds_left(self, instance_id: str, token: str) -> int:
         """For how long the token is still good, in whole seconds rounded up; 0 when it is not, for whatever reason."""
         try:
-            raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-        except (binascii.Error, UnicodeEncodeError):
+            stamp = base64.urlsafe_b64decode(token)[:_STAMP_SIZE]
+        except ValueError:
             return 0
-        stamp, signature = raw[:_STAMP_SIZE], raw[_STAMP_SIZE:]
-        if not hmac.compare_digest(signature, self._sign(instance_id, stamp)):
+        if not hmac.compare_digest(self._seal(instance_id, stamp), token.encode()):
             return 0
         left = int.from_bytes(stamp, "big") - self._now()
         return max(0, -(-left // 1000))
 
-    def _sign(self, instance_id: str, stamp: bytes) -> bytes:
-        return hmac.digest(self._key, stamp + instance_id.encode(), hashlib.sha256)
+    def _seal(self, instance_id: str, stamp: bytes) -> bytes:
+        """The only token with this end of life (``stamp``) that the instance can have."""
+        signature = hmac.digest(self._key, stamp + instance_id.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(stamp + signature)
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
