@@ -9,7 +9,7 @@ from typing import Any
 from pileus.aws.protocol import scalars
 from pileus.aws.protocol.tree_reader import Tree
 
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 _BREAK = 0xFF
 _INDEFINITE = 31
 _LENGTHS = {24: 1, 25: 2, 26: 4, 27: 8}

@@ -25,6 +25,7 @@ class Constraints:
     def __init__(self, model: ServiceModel, code: str) -> None:
         self._model = model
         self._code = code
+        self._structures: dict[str, Check] = {}
 
     def compile(self, shape: Shape) -> Callable[[dict[str, Any]], None]:
         """A function that raises ``ConstraintViolation`` for parameters which break a limit."""
@@ -50,6 +51,10 @@ class Constraints:
                 return _own(shape)
 
     def _structure(self, shape: Shape) -> Check:
+        """One check for all places where the shape is used, itself among them."""
+        known = self._structures.get(shape.shape)
+        if known is not None:
+            return known
         members = Compiled(lambda name: self._check(self._model.shape(shape.members[name])))
 
         def check(value: Any, path: str, violations: list[str]) -> None:
@@ -64,6 +69,7 @@ class Constraints:
                 if check_member is not None:
                     check_member(item, prefix + _lower(name), violations)
 
+        self._structures[shape.shape] = check
         return check
 
     def _list(self, shape: Shape) -> Check | None:

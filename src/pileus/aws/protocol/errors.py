@@ -48,6 +48,13 @@ class SerializationException(ServiceError):
     code = "SerializationException"
 
 
+class NestedTooDeeply(SerializationException):
+    """A body whose structures contain one another more often than can be followed."""
+
+    def __init__(self) -> None:
+        super().__init__("The request is nested too deeply")
+
+
 class ConstraintViolation(ServiceError):
     """query, json, rest-json, cbor: values outside the limits of the model, all of them in one message."""
 

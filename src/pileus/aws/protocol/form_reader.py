@@ -26,6 +26,7 @@ class QueryReader:
 
     def __init__(self, model: ServiceModel) -> None:
         self._model = model
+        self._structures: dict[str, Read] = {}
 
     def compile(self, shape: Shape) -> Read:
         """A reader for values of ``shape``."""
@@ -40,6 +41,10 @@ class QueryReader:
                 return self._scalar(shape)
 
     def _structure(self, shape: Shape) -> Read:
+        """One reader for all places where the shape is used, itself among them."""
+        known = self._structures.get(shape.shape)
+        if known is not None:
+            return known
         names = {self._wire_name(self._model.shape(ref), name): name for name, ref in shape.members.items()}
         required = [wire for wire, name in names.items() if name in shape.required]
 
@@ -65,6 +70,7 @@ class QueryReader:
                     self._missing(f"{path}.{wire}" if path else wire)
             return result
 
+        self._structures[shape.shape] = read
         return read
 
     def _list(self, shape: Shape) -> Read:

@@ -1,7 +1,6 @@
 """A table of compiled members, filled as they are first met.
 
-Most requests use a few members of a shape. Compiling only those keeps the start quick and the memory small, and lets shapes that
-contain themselves compile without further ado.
+Most requests use a few members of a shape. Compiling only those keeps the start quick and the memory small.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from pileus.aws.http import HttpResponse
+from pileus.aws.http import HttpRequest, HttpResponse
 from pileus.aws.models import OperationModel, ServiceModel, load_model
-from pileus.aws.protocol.errors import UnknownOperation
+from pileus.aws.protocol.errors import NestedTooDeeply, UnknownOperation
 from pileus.aws.protocol.faults import Faults
 from pileus.aws.protocol.json import JsonWire
 from pileus.aws.protocol.lazy import Compiled
@@ -48,20 +48,28 @@ class Operation:
 
     Attributes:
         input_members: by name, in the model's order.
-        parse: a request and its path parameters to the parameters in botocore's shapes: aware datetimes, bytes, lists,
-            dictionaries; absent members are absent. Raises ``ServiceError`` and nothing else, whatever it is given.
         serialise: a result in botocore's shape and the request id to the answer. Members that are None are left out.
             Raises ``KeyError`` for a member that the model doesn't have, ``TypeError`` or ``ValueError`` for a value of
             another type: programming errors of a service.
     """
 
-    __slots__ = ("input_members", "name", "parse", "serialise")
+    __slots__ = ("_parse", "input_members", "name", "serialise")
 
     def __init__(self, name: str, input_members: Mapping[str, InputMember], parse: Parse, serialise: Serialise) -> None:
         self.name = name
         self.input_members = input_members
-        self.parse = parse
+        self._parse = parse
         self.serialise = serialise
+
+    def parse(self, request: HttpRequest, path_params: Mapping[str, str]) -> dict[str, Any]:
+        """The parameters in botocore's shapes: aware datetimes, bytes, lists, dictionaries; absent members are absent.
+
+        Raises ``ServiceError`` and nothing else, whatever it is given. ``path_params`` are those of ``routing.route``.
+        """
+        try:
+            return self._parse(request, path_params)
+        except RecursionError:
+            raise NestedTooDeeply from None
 
 
 class Service:

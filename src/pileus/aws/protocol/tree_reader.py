@@ -48,6 +48,7 @@ class TreeReader:
     def __init__(self, model: ServiceModel, leaves: Mapping[str, Read]) -> None:
         self._model = model
         self._leaves = leaves
+        self._structures: dict[str, Read] = {}
 
     def compile(self, shape: Shape) -> Read:
         """A reader for values of ``shape``."""
@@ -62,6 +63,10 @@ class TreeReader:
                 return self._leaf(shape)
 
     def _structure(self, shape: Shape) -> Read:
+        """One reader for all places where the shape is used, itself among them."""
+        known = self._structures.get(shape.shape)
+        if known is not None:
+            return known
         names = {ref.location_name or name: name for name, ref in shape.members.items() if not ref.location}
 
         def compile_member(wire: str) -> tuple[str, Read]:
@@ -80,6 +85,7 @@ class TreeReader:
                     result[name] = read_member(item)
             return result
 
+        self._structures[shape.shape] = read
         return read
 
     def _list(self, shape: Shape) -> Read:

@@ -16,6 +16,7 @@ class TreeWriter:
     def __init__(self, model: ServiceModel, leaf: Callable[[Shape], Write]) -> None:
         self._model = model
         self._leaf = leaf
+        self._structures: dict[str, Write] = {}
 
     def compile(self, shape: Shape) -> Write:
         """A writer for values of ``shape``."""
@@ -34,6 +35,11 @@ class TreeWriter:
                 return self._leaf(shape)
 
     def _structure(self, shape: Shape) -> Write:
+        """One writer for all places where the shape is used, itself among them."""
+        known = self._structures.get(shape.shape)
+        if known is not None:
+            return known
+
         def compile_member(name: str) -> tuple[str, Write]:
             ref = shape.members[name]
             return ref.location_name or name, self.compile(self._model.shape(ref))
@@ -48,6 +54,7 @@ class TreeWriter:
                     tree[wire] = write_member(item)
             return tree
 
+        self._structures[shape.shape] = write
         return write
 
 

@@ -69,6 +69,7 @@ class XmlReader:
 
     def __init__(self, model: ServiceModel) -> None:
         self._model = model
+        self._structures: dict[str, Read] = {}
 
     def compile(self, shape: Shape) -> Read:
         """A reader for elements of ``shape``."""
@@ -85,6 +86,10 @@ class XmlReader:
                 return _scalar(shape)
 
     def _structure(self, shape: Shape) -> Read:
+        """One reader for all places where the shape is used, itself among them."""
+        known = self._structures.get(shape.shape)
+        if known is not None:
+            return known
         resolved = {name: self._model.shape(ref) for name, ref in shape.members.items()}
         attributes = {name: member.location_name or name for name, member in resolved.items() if member.xml_attribute}
         names = {
@@ -103,6 +108,7 @@ class XmlReader:
                     members[child.name](result, child)
             return result
 
+        self._structures[shape.shape] = read
         return read
 
     def _wire_name(self, shape: Shape, name: str) -> str:
