@@ -1,0 +1,85 @@
+"""Who calls, proven: the claim of a request, the key it names, the signature, and the region it is for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from pileus.aws.http import Headers, HttpRequest
+from pileus.aws.protocol import Service
+from pileus.aws.signing import Credential, Kind, Reason, SignatureRefused, verify
+from pileus.operations.call import Identity
+
+_REGION_IN_HOST = re.compile(r"[a-z0-9-]+\.([a-z0-9-]+)\.")
+_GLOBAL_SERVICES = frozenset({"budgets", "ce", "iam", "pricing", "sts", "support"})
+_GLOBAL_REGION = "us-east-1"
+"""Where SDKs sign for services that have no regions, whatever region they are configured with."""
+
+
+class KeyEntry(msgspec.Struct, frozen=True):
+    """An access key: what signs with it, and for whom."""
+
+    secret: str
+    identity: Identity
+
+
+class Keyring(Protocol):
+    """Knows the access keys. Asked once a request, on the event loop: it must answer from memory."""
+
+    def lookup(self, access_key: str, session_token: str) -> KeyEntry | None:
+        """The entry of an active key; None when there is none.
+
+        ``session_token`` is what the request carries, ``""`` for long-term keys; a key whose token is another one
+        (or that has none) is unknown. Nothing is proven when this is asked: the signature is verified after it.
+
+        Raises:
+            SignatureRefused: with the reason ``EXPIRED_TOKEN``, when the session is over.
+        """
+        ...
+
+
+class Authenticator:
+    """Verifies requests against a keyring, for the configured regions."""
+
+    def __init__(self, keyring: Keyring, regions: Sequence[str], default_region: str) -> None:
+        self._keyring = keyring
+        self._regions = frozenset(regions)
+        self._default_region = default_region
+
+    def authenticate(
+        self, request: HttpRequest, credential: Credential, service: Service, now: datetime
+    ) -> tuple[Identity, str, HttpRequest]:
+        """The caller, the region, and the request with its body as the client meant it (chunks decoded, trailers as headers).
+
+        Raises:
+            SignatureRefused: the request is not authentic, or for no region of this cloud.
+        """
+        region = self._region(request, credential, service)
+        entry = self._keyring.lookup(credential.access_key, credential.session_token)
+        if entry is None:
+            raise SignatureRefused(Reason.UNKNOWN_KEY)
+        body = verify(request, credential, entry.secret, now)
+        if body.data is not request.body:
+            request = _with_body(request, body.data, body.trailers)
+        return entry.identity, region, request
+
+    def _region(self, request: HttpRequest, credential: Credential, service: Service) -> str:
+        if credential.kind is Kind.V2:
+            if service.protocol not in {"ec2", "query"}:
+                raise SignatureRefused(Reason.UNSUPPORTED, "Signature Version 2 is for the query services only.")
+            match = _REGION_IN_HOST.match(request.headers.get("host", "").lower())
+            return match[1] if match and match[1] in self._regions else self._default_region
+        if credential.region in self._regions:
+            return credential.region
+        if credential.region == _GLOBAL_REGION and credential.service in _GLOBAL_SERVICES:
+            return self._default_region
+        raise SignatureRefused(
+            Reason.WRONG_SCOPE, f"Credential should be scoped to a valid region, not '{credential.region[:64]}'."
+        )
+
+
+def _with_body(request: HttpRequest, body: bytes, trailers: Mapping[str, str]) -> HttpRequest:
+    fields = [(name, value) for name in request.headers for value in request.headers.get_all(name)]
+    return msgspec.structs.replace(request, body=body, headers=Headers([*fields, *trailers.items()]))

@@ -1,0 +1,75 @@
+"""One request on its way through the gateway's handlers."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pileus.aws.http import Headers, HttpRequest
+from pileus.aws.protocol import Service
+from pileus.aws.routing import Route
+from pileus.aws.signing import Credential
+from pileus.gateway.body import Receive
+from pileus.operations.call import Call, Identity
+
+Scope = Mapping[str, Any]
+"""ASGI's description of a connection."""
+
+
+class Exchange:
+    """What is known of a request so far: each handler adds its part, and later ones rely on it.
+
+    Attributes:
+        request_id: in the answer's headers and body, and in the log. now: when the request came in.
+        request: without its body until ``body_read``; afterwards as the client meant it.
+        credential: who claims to call; None until it is found. identity: who calls, verified; None before.
+        region: a configured one. service: who answers, also when it is with an error; None where that is not known.
+    """
+
+    __slots__ = (
+        "body_read",
+        "call",
+        "credential",
+        "error_code",
+        "identity",
+        "now",
+        "receive",
+        "region",
+        "request",
+        "request_id",
+        "route",
+        "service",
+        "started",
+    )
+
+    call: Call
+    credential: Credential | None
+    identity: Identity | None
+    region: str
+    route: Route
+    service: Service | None
+
+    def __init__(self, scope: Scope, receive: Receive, *, request_id: str, now: datetime, started: float) -> None:
+        """``started`` is the monotonic clock's reading, for the duration in the log."""
+        self.receive = receive
+        self.request_id = request_id
+        self.now = now
+        self.started = started
+        self.request = _head(scope)
+        self.body_read = False
+        self.credential = None
+        self.identity = None
+        self.service = None
+        self.error_code = ""
+
+
+def _head(scope: Scope) -> HttpRequest:
+    raw_path = scope.get("raw_path") or scope["path"].encode()
+    client = scope.get("client")
+    return HttpRequest(
+        method=scope["method"],
+        path=raw_path.decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=Headers.from_raw(scope["headers"]),
+        body=b"",
+        source_address=client[0] if client else "",
+    )
