@@ -124,7 +124,6 @@ class World:
         self.images = FakeImages([TINY])
         self.controller = Controller()
         self.address = UnixAddress(path=directory / "link")
-        self.boot_id = "first"
         self.launch_limit: float | None = None
 
     @asynccontextmanager
@@ -143,9 +142,8 @@ class World:
             cloud_id="cloud",
             state_dir=self.directory / "agent",
             capacity=Capacity(vcpus=4, memory=8192, disk=100),
-            boot_id=self.boot_id,
             launch_limit=self.launch_limit,
-            button_interval=0.05,
+            patience=0.05,
             survey_interval=0.3,
             images_interval=0.05,
         )

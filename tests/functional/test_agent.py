@@ -175,19 +175,49 @@ async def test_after_a_restart_of_the_host_its_guests_say_why_they_are_off(world
             await until(lambda: control.phase("i-1") == control.phase("i-2") == "running")
             world.host.guest_shutdown("i-2")
             await until(lambda: control.phase("i-2") == "off")
-        world.host.guests["i-1"] = replace(world.host.guests["i-1"], running=False, cause="crash")
-        world.boot_id = "second"
-        for _ in range(2):  # a second agent in the same boot of the host still knows
-            async with world.agent():
-                control.guests.clear()
-                await until(lambda: control.phase("i-1") == "off")
-                assert control.guests["i-1"].cause == "host-restart"
-                assert control.guests["i-2"].cause == "guest-shutdown"
+        world.host.restart()
         async with world.agent():
+            control.guests.clear()
+            await until(lambda: control.phase("i-1") == "off")
+            assert control.guests["i-1"].cause == "host-restart"
+            assert control.guests["i-2"].cause == "guest-shutdown"
             await world.push(host_spec(2, guest_spec(1, boot=2), guest_spec(2)))
             await until(lambda: control.phase("i-1") == "running")
-            world.host.crash("i-1")
-            await until(lambda: control.guests["i-1"].cause == "crash")
+    assert world.host.starts == ["i-1", "i-2", "i-1"]
+
+
+async def test_a_start_that_was_called_off_counts_as_stopped(world: World) -> None:
+    async with world.control_plane() as control, world.agent():
+        await world.push(host_spec(1, guest_spec(1)))
+        await until(lambda: control.phase("i-1") == "running")
+        await world.push(host_spec(2, guest_spec(1, power="off")))
+        await until(lambda: control.phase("i-1") == "off")
+        await world.push(host_spec(3, guest_spec(1, power="off", boot=2)))
+        await until(lambda: control.guests["i-1"].boot == 2)
+        assert control.phase("i-1") == "off"
+        await world.push(host_spec(4, guest_spec(2, power="off")))
+        await until(lambda: control.phase("i-2") == "absent")
+
+
+async def test_a_reboot_that_takes_its_time_is_waited_for(world: World) -> None:
+    """The driver only notes the reset, and says later that it happened."""
+    resets: list[int] = []
+
+    async def note(instance_id: str, reset: int) -> None:
+        resets.append(reset)
+
+    async with world.control_plane() as control, world.agent():
+        await world.push(host_spec(1, guest_spec(1)))
+        await until(lambda: control.phase("i-1") == "running")
+        world.hypervisor.reset = note  # type: ignore[method-assign]
+        await world.push(host_spec(2, guest_spec(1, reset=1)))
+        await until(lambda: len(resets) == 3)  # told again now and then
+        before = len(resets)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(resets) <= before + 1
+        world.host.change("i-1", reset=1)
+        await until(lambda: control.guests["i-1"].reset == 1)
 
 
 async def test_an_interface_outlasts_the_guest_that_uses_it(world: World) -> None:
@@ -262,13 +292,13 @@ async def test_killed_at_any_moment_the_next_agent_finishes(world: World) -> Non
     world.host.boot_delay = 0.002
     wanted: dict[int, str] = {}
     async with world.control_plane() as control:
-        for revision in range(1, 61):
+        for revision in range(1, 41):
             number = revision % 6 + 1
             wanted[number] = "gone" if wanted.get(number) == "on" else "on"
             guests = [guest_spec(n, power=power, boot=revision) for n, power in wanted.items()]
             async with world.agent():
                 await world.push(host_spec(revision, *guests))
-                await asyncio.sleep(revision * 0.0004)
+                await asyncio.sleep(revision * 0.0006)
         async with world.agent():
             alive = {f"i-{n}" for n, power in wanted.items() if power == "on"}
             await until(lambda: {i for i, guest in world.host.guests.items() if guest.running} == alive)

@@ -19,7 +19,7 @@ from pileus.agent.metadata.service import MetadataService
 from pileus.agent.networking import NetworkKeeper
 from pileus.agent.reports import Board
 from pileus.agent.sightings import Sightings
-from pileus.agent.state import HostBoot, StateDirectory
+from pileus.agent.state import StateDirectory
 from pileus.agent.uplink import Uplink
 from pileus.agent.volumes import VolumeKeeper
 from pileus.base.clock import Clock
@@ -48,10 +48,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who the host is, and the agent's habits.
 
     Attributes:
-        state_dir: the agent's own directory. boot_id: ``pileus.agent.state.read_boot_id()``.
+        state_dir: the agent's own directory.
         launch_limit: seconds in which a launched guest must say something on its serial console, or it is restarted
             once; None: never. The default suits emulated guests on a busy machine.
-        button_interval: seconds between presses of the power button of a guest that is to be off.
+        patience: seconds after which a guest is told again (to go off, to reboot) what it didn't follow.
         survey_interval: seconds between looks at everything, each followed by a full report.
         images_interval: seconds between looks for new images.
     """
@@ -60,9 +60,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     cloud_id: str
     state_dir: Path
     capacity: Capacity
-    boot_id: str
     launch_limit: float | None = 60.0
-    button_interval: float = 10.0
+    patience: float = 10.0
     survey_interval: float = 30.0
     images_interval: float = 3.0
 
@@ -75,7 +74,6 @@ class Agent:
         self._settings = settings
         self._clock = clock
         self._state = StateDirectory(settings.state_dir)
-        self._host_boot = HostBoot(boot_id=settings.boot_id)
         self._spec: HostSpec | None = None
         self._newest: HostSpec | None = None
         self._inventory: HostInventory | None = None
@@ -84,7 +82,7 @@ class Agent:
         self._uplink = Uplink(address, self, clock)
         self._board = Board(settings.host_id, clock)
         self._metadata = MetadataService(drivers.network, settings.state_dir / "metadata", clock)
-        self._sightings = Sightings(drivers.hypervisor, self._interrupted_boot)
+        self._sightings = Sightings(drivers.hypervisor)
         self._guests = GuestKeeper(
             Surroundings(
                 hypervisor=drivers.hypervisor,
@@ -95,7 +93,7 @@ class Agent:
                 prepare=self._prepare,
                 released=self._released,
                 launch_limit=settings.launch_limit,
-                button_interval=settings.button_interval,
+                patience=settings.patience,
             )
         )
         self._volumes = VolumeKeeper(drivers.volumes, self._guests.use, self._board, clock)
@@ -154,7 +152,6 @@ class Agent:
         await self._metadata.open()
         await self._drivers.network.open()
         await self._drivers.hypervisor.open(self._guests.changed)
-        await self._note_host_boot()
         await self._look_for_images()
         await self._survey_everything()
         if (spec := await asyncio.to_thread(self._state.load_spec)) is not None:
@@ -178,22 +175,6 @@ class Agent:
         loop = Loop(name, work, self._clock)
         self._loops.append(loop)
         return loop
-
-    async def _note_host_boot(self) -> None:
-        """After a restart of the host, remembers which guests it took down with it."""
-        kept = await asyncio.to_thread(self._state.load_host_boot)
-        if kept is not None and kept.boot_id == self._settings.boot_id:
-            self._host_boot = kept
-            return
-        if kept is not None:
-            down = [state for state in await self._drivers.hypervisor.observe() if not state.running]
-            interrupted = {state.instance_id: state.boot for state in down if state.cause in {"", "crash"}}
-            self._host_boot = HostBoot(boot_id=self._settings.boot_id, interrupted=interrupted)
-            log.warning("the host was restarted", extra={"guests": len(interrupted)})
-        await asyncio.to_thread(self._state.keep_host_boot, self._host_boot)
-
-    def _interrupted_boot(self, instance_id: str) -> int | None:
-        return self._host_boot.interrupted.get(instance_id)
 
     # Specs
 

@@ -71,16 +71,17 @@ def describe(
     detail = ""
     if phase == "preparing" and trouble is not None and trouble.boot == boot:
         phase, detail = ("failed" if trouble.permanent else "preparing"), trouble.detail
-    same_boot = state is not None and state.boot == boot
+    of_boot = state if state is not None and state.boot == boot else None
+    running = state is not None and state.running
     return GuestObservation(
         instance_id=instance_id,
         boot=boot,
         phase=phase,
-        reset=state.reset if state is not None and same_boot else 0,
-        cause=state.cause if state is not None and phase == "off" else "",
+        reset=of_boot.reset if of_boot else 0,
+        cause=of_boot.cause if of_boot and phase == "off" else "",
         detail=detail,
-        impaired=state.impaired if state is not None and state.running else False,
-        accelerator=accelerator if state is not None and state.running else "",
+        impaired=state.impaired if state is not None and running else False,
+        accelerator=accelerator if running else "",
     )
 
 
@@ -96,7 +97,8 @@ def _phase(spec: GuestSpec | None, state: GuestState | None) -> Phase:
 
 
 def _boot(spec: GuestSpec | None, state: GuestState | None) -> int:
-    if spec is not None and (state is None or next_step(spec, state) == "start"):
-        return spec.boot
-    assert state is not None
-    return state.boot
+    """A guest that does not run is off at whatever boot is asked for: it may never have come so far."""
+    if state is not None and (state.running or spec is None):
+        return state.boot
+    assert spec is not None
+    return spec.boot

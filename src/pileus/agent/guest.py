@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from pileus.agent.decide import Trouble, describe, next_step
+from pileus.agent.decide import Step, Trouble, describe, next_step
 from pileus.agent.launch_watch import LaunchWatch
 from pileus.agent.launcher import Launcher
 from pileus.agent.loop import Loop
@@ -26,7 +26,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         prepare: waits until the guest's volumes and interfaces are there. Raises DriverError.
         released: told when a guest went off that had volumes and interfaces in use.
         launch_limit: seconds in which a launched guest must say something on its console; None: for ever.
-        button_interval: seconds between presses of the power button.
+        patience: seconds after which a step is taken again that did not lead to anything.
     """
 
     hypervisor: Hypervisor
@@ -37,7 +37,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     prepare: Callable[[GuestSpec], Awaitable[None]]
     released: Callable[[GuestSpec], None]
     launch_limit: float | None
-    button_interval: float
+    patience: float
 
 
 class Guest:
@@ -89,6 +89,7 @@ class Guest:
 
     async def _pass(self) -> float | None:
         hypervisor = self._around.hypervisor
+        taken: Step | None = None
         while True:
             state = (await self._around.sightings.fresh()).get(self.instance_id)
             self._notice(state)
@@ -102,6 +103,9 @@ class Guest:
                 )
                 await hypervisor.cut_power(self.instance_id)
                 continue
+            if step == taken:
+                return self._around.patience  # the driver goes on with it by itself, and says so when it is done
+            taken = step
             assert self.spec is not None  # without a spec there is nothing but rest
             match step:
                 case "start":
@@ -113,7 +117,7 @@ class Guest:
                 case "press":
                     self._pressed_at = self._pressed_at or self._around.clock.monotonic()
                     await hypervisor.press_power_button(self.instance_id)
-                    return min(self._around.button_interval, max(0.0, self.spec.stop_timeout - self._stopping_for()))
+                    return min(self._around.patience, max(0.0, self.spec.stop_timeout - self._stopping_for()))
                 case "cut":
                     await hypervisor.cut_power(self.instance_id)
                 case "remove":

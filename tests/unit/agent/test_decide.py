@@ -158,7 +158,11 @@ def test_what_is_said_fits_what_is_there(spec: GuestSpec | None, state: GuestSta
     running = state is not None and state.running
     assert (said.phase in ("running", "stopping")) >= running
     assert (said.accelerator == "tcg") == running
-    assert (said.phase == "off") <= (state is not None and said.cause == state.cause)
+    if said.cause:
+        assert state is not None
+        assert (said.phase, said.cause, said.boot) == ("off", state.cause, state.boot)
+    if spec is not None and not running:
+        assert said.boot == spec.boot
     assert (said.phase in ("absent", "gone")) == (state is None and said.phase != "preparing")
     if said.phase == "running":
         assert state is not None
