@@ -143,3 +143,20 @@ def test_a_database_of_a_newer_version_is_refused(store, database_url, clock):
         connection.execute(sa.text("UPDATE meta SET value = '99' WHERE key = 'schema'"))
     with pytest.raises(SchemaTooNew, match="99"):
         open_store(database_url, [House], clock)
+
+
+async def test_a_view_taken_between_a_commit_and_its_takeover_changes_nothing(store):
+    """Another thread may read the committed changes from the database before the writer hands them over."""
+    watch = store.watch()
+    take_over = store._writer._committed
+
+    def late(written):
+        assert store.view().revision == written[-1].change.seq
+        take_over(written)
+
+    store._writer._committed = late
+    for number in range(3):
+        await store.submit(lambda tx, number=number: tx.put(house(f"h-{number}")))
+        assert [change.id for change in await anext(watch)] == [f"h-{number}"]
+    assert [h.id for h in store.view().list(House)] == ["h-0", "h-1", "h-2"]
+    assert store.view().revision == 3
