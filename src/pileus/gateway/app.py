@@ -4,7 +4,7 @@ Below it lie ``pileus.aws`` (signatures, routing, protocols) and whatever ``disp
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -170,15 +170,17 @@ class Gateway:
 
 
 async def _send(exchange: Exchange, response: HttpResponse, send: Send) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    headers += [(name.lower().encode(), value.encode()) for name, value in cors.answer_headers(exchange.request)]
-    if not any(name in {b"x-amzn-requestid", b"x-amz-request-id"} for name, _ in headers):
-        headers.append((b"x-amzn-requestid", exchange.request_id.encode()))
+    headers = {name.lower(): value for name, value in response.headers}
+    headers |= cors.answer_headers(exchange.request)
+    if "x-amz-request-id" not in headers:  # S3's name for it
+        headers["x-amzn-requestid"] = exchange.request_id
     if response.status not in {204, 304}:
-        headers.append((b"content-length", str(len(response.body)).encode()))
+        headers.setdefault(
+            "content-length", str(len(response.body))
+        )  # an answer to HEAD gives the length of what it left out
     if response.status >= 400 and not exchange.body_read:
-        headers.append((b"connection", b"close"))  # the rest of a body that was refused need not be received
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        headers["connection"] = "close"  # the rest of a body that was refused need not be received
+    await send({"type": "http.response.start", "status": response.status, "headers": _encoded(headers)})
     # In pieces, so that a slow reader of a large answer is waited for instead of buffered for.
     start = 0
     while len(response.body) - start > _PIECE:
@@ -186,6 +188,10 @@ async def _send(exchange: Exchange, response: HttpResponse, send: Send) -> None:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         start += _PIECE
     await send({"type": "http.response.body", "body": response.body[start:]})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -81,5 +81,9 @@ class Authenticator:
 
 
 def _with_body(request: HttpRequest, body: bytes, trailers: Mapping[str, str]) -> HttpRequest:
+    """The request as if its body had come in one piece: that it was chunked is the wire's matter, not the object's."""
     fields = [(name, value) for name in request.headers for value in request.headers.get_all(name)]
+    encodings = [part.strip() for part in request.headers.get("content-encoding", "").split(",")]
+    kept = ",".join(encoding for encoding in encodings if encoding not in {"", "aws-chunked"})
+    fields = [field for field in fields if field[0] != "content-encoding"] + [("content-encoding", kept)] * bool(kept)
     return msgspec.structs.replace(request, body=body, headers=Headers([*fields, *trailers.items()]))

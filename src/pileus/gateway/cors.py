@@ -35,8 +35,8 @@ def preflight(request: HttpRequest) -> HttpResponse | None:
     return HttpResponse(200, headers, b"")
 
 
-def answer_headers(request: HttpRequest) -> list[tuple[str, str]]:
-    """What every answer to another origin carries, so that its page may read it."""
+def answer_headers(request: HttpRequest) -> dict[str, str]:
+    """What every answer to another origin carries, by lower-case name, so that its page may read it."""
     if "origin" not in request.headers:
-        return []
-    return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED_HEADERS)]
+        return {}
+    return {"access-control-allow-origin": "*", "access-control-expose-headers": _EXPOSED_HEADERS}

@@ -125,9 +125,19 @@ def signed_form(
     }
 
 
-def signed_object(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """The arguments of ``ask`` for a request to S3, signed by botocore; path and query are percent-encoded already."""
+def signed_object(
+    method: str, path: str, query: str, headers: dict[str, str], body: bytes, *, payload: str | None = None
+) -> dict[str, Any]:
+    """The arguments of ``ask`` for a request to S3, signed by botocore; path and query are percent-encoded already.
+
+    ``payload`` is signed in place of the body's hash.
+    """
+
+    class Signer(S3SigV4Auth):
+        def payload(self, request: AWSRequest) -> str:
+            return payload or super().payload(request)
+
     request = AWSRequest(method, f"http://gateway.test{path}?{query}", headers, body)
-    S3SigV4Auth(Credentials(ACCESS_KEY, SECRET), "s3", REGIONS[0]).add_auth(request)
+    Signer(Credentials(ACCESS_KEY, SECRET), "s3", REGIONS[0]).add_auth(request)
     signed = {"Host": "gateway.test", **dict(request.headers.items())}
     return {"method": method, "path": path, "query": query, "headers": signed, "body": body}

@@ -41,6 +41,26 @@ def test_ssm(client, dispatch):
     assert dispatch.calls[0].params == {"Name": "/a"}
 
 
+def test_cbor(client, dispatch):
+    dispatch.results["DescribeAlarms"] = {"MetricAlarms": [{"AlarmName": "a"}]}
+    answer = client("cloudwatch").describe_alarms(AlarmNames=["a"])
+    assert answer["MetricAlarms"] == [{"AlarmName": "a"}]
+    assert dispatch.calls[0].params == {"AlarmNames": ["a"]}
+    with pytest.raises(ClientError) as error:
+        client("cloudwatch", secret="wrong").describe_alarms()
+    assert error.value.response["Error"]["Code"] == "InvalidSignatureException"
+
+
+def test_s3(client, dispatch):
+    client("s3").put_object(Bucket="bucket", Key="a b/é+~(1)", Body=b"x" * 100_000, Metadata={"k": "v  w"})
+    params = dispatch.calls[0].params
+    assert (params["Bucket"], params["Key"], params["Metadata"]) == ("bucket", "a b/é+~(1)", {"k": "v  w"})
+    assert params["Body"] == b"x" * 100_000
+    with pytest.raises(ClientError) as error:
+        client("s3", key="AKIAUNKNOWN").list_objects_v2(Bucket="bucket")
+    assert error.value.response["Error"]["Code"] == "InvalidAccessKeyId"
+
+
 @pytest.mark.parametrize("region", REGIONS)
 def test_the_region_is_that_of_the_signature(client, dispatch, region):
     client("ec2", region=region).describe_vpcs()

@@ -5,9 +5,20 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
-from gateway_requests import ACCESS_KEY, ACCOUNT, REGIONS, SECRET, SESSION_KEY, SESSION_TOKEN, ask, signed_form
+from gateway_requests import (
+    ACCESS_KEY,
+    ACCOUNT,
+    REGIONS,
+    SECRET,
+    SESSION_KEY,
+    SESSION_TOKEN,
+    ask,
+    signed_form,
+    signed_object,
+)
 from libcloud.compute.drivers.ec2 import EC2NodeDriver
 
+from pileus.aws.signing import Reason, SignatureRefused
 from pileus.gateway import body
 
 VPCS = "Action=DescribeVpcs&Version=2016-11-15"
@@ -156,6 +167,50 @@ async def test_version_2_is_for_query_services_only(gateway, dispatch):
 async def test_a_session_needs_its_token(gateway):
     assert (await ask(gateway, **signed_form(VPCS, key=SESSION_KEY, token=SESSION_TOKEN))).status == 200
     assert (await ask(gateway, **signed_form(VPCS, key=SESSION_KEY))).status == 401
+
+
+async def test_a_session_that_is_over(build):
+    class Expired:
+        def lookup(self, access_key, session_token):
+            raise SignatureRefused(Reason.EXPIRED_TOKEN)
+
+    answer = await ask(build(keyring=Expired()), **signed_form(VPCS, key=SESSION_KEY, token=SESSION_TOKEN))
+    assert (answer.status, b"RequestExpired" in answer.body) == (400, True)
+    request = signed_form(
+        "Action=GetCallerIdentity&Version=2011-06-15", service="sts", key=SESSION_KEY, token=SESSION_TOKEN
+    )
+    answer = await ask(build(keyring=Expired()), **request)
+    assert (answer.status, b"<Code>ExpiredToken</Code>" in answer.body) == (403, True)
+
+
+async def test_s3_has_its_own_name_for_the_request_id(gateway, dispatch):
+    answer = await ask(gateway, **signed_object("GET", "/", "", {}, b""))
+    assert answer.status == 200
+    assert answer.headers["x-amz-request-id"] == dispatch.calls[0].request_id
+    refused = await ask(gateway, path="/bucket/key", headers={"Host": "h"})
+    assert (refused.status, b"AccessDenied" in refused.body) == (403, True)
+    assert refused.headers["x-amz-request-id"].encode() in refused.body
+
+
+async def test_an_answer_to_head_says_how_long_it_would_be(gateway, dispatch):
+    dispatch.results["HeadObject"] = {"ContentLength": 12345}
+    answer = await ask(gateway, **signed_object("HEAD", "/bucket/key", "", {}, b""))
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "12345")
+
+
+async def test_chunked_bodies_arrive_whole(gateway, dispatch):
+    head = {
+        "Content-Encoding": "aws-chunked,gzip",
+        "X-Amz-Trailer": "x-amz-checksum-crc32",
+        "X-Amz-Decoded-Content-Length": "5",
+        "Content-Type": "text/plain",
+    }
+    chunks = b"3\r\nabc\r\n2\r\nde\r\n0\r\nx-amz-checksum-crc32:hYfU9Q==\r\n\r\n"
+    payload = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+    answer = await ask(gateway, **signed_object("PUT", "/bucket/key", "", head, chunks, payload=payload))
+    assert answer.status == 200, answer.body
+    params = dispatch.calls[0].params
+    assert (params["Body"], params["ContentEncoding"], params["ChecksumCRC32"]) == (b"abcde", "gzip", "hYfU9Q==")
 
 
 async def test_the_log_has_the_request_but_none_of_its_values(gateway, dispatch, caplog):
