@@ -30,6 +30,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         uplink: the host's interface by which guests with public addresses reach the outside; None: not at all.
         throttle: whether requests are limited by EC2's token buckets.
         guest_uids: the first and the last numeric user id for guests; each running guest has its own.
+        simulated_hosts: how many hosts ``--simulate`` pretends to have, with 64 processors and 64 GiB each.
         launch_watchdog: seconds without any console output after which a launch is reset.
     """
 
@@ -46,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     uplink: str | None = None
     throttle: bool = False
     guest_uids: tuple[int, int] = (700000, 799999)
+    simulated_hosts: int = 8
     launch_watchdog: float = 120.0
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Placement(Protocol):
 class Consoles(Protocol):
     """Asks a host for a guest's console. Implemented in ``pileus.cmd`` over the controllers' socket."""
 
-    async def read(self, host_id: str, instance_id: str, what: str) -> bytes:
+    async def read(self, host_id: str, instance_id: str, what: Literal["output", "screenshot"]) -> bytes:
         """``what`` is ``output`` or ``screenshot`` (PNG). Raises ConsoleUnavailable."""
         ...
 

@@ -30,6 +30,7 @@ class Listing(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
         rows: what the caller sees without naming ids; default: its account's records in its region.
         filters: by documented name. page: None where the operation does not page.
         cached: whether what ``draw`` makes depends on the record and what touches it alone, so that it can be kept.
+        exclusive: whether MaxResults can't be combined with ids.
     """
 
     kind: type[R]
@@ -43,8 +44,10 @@ class Listing(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     cached: bool = True
     exclusive: bool = False
 
-    def select(self, context: Context, params: Mapping[str, Any]) -> tuple[Sequence[R], str | None]:
-        """The records of the answer and the next page's token.
+    def select(
+        self, context: Context, params: Mapping[str, Any], keep: Callable[[R], bool] | None = None
+    ) -> tuple[Sequence[R], str | None]:
+        """The records of the answer and the next page's token. ``keep`` is what else the call asks for.
 
         Raises:
             ServiceError: an id is malformed or not there, a filter is unknown, MaxResults or NextToken is invalid.
@@ -56,11 +59,17 @@ class Listing(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
         records = self._named(context, named) if named else self._all(context)
         if predicates:
             records = [record for record in records if all(holds(context, record) for holds in predicates)]
-        return paginate(context, params, records, self.page) if self.page else (records, None)
+        if keep is not None:
+            records = [record for record in records if keep(record)]
+        if self.page is None:
+            return records, None
+        return paginate(context, params, records, self.page, lambda record: record.id)
 
-    def answer(self, context: Context, params: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(
+        self, context: Context, params: Mapping[str, Any], keep: Callable[[R], bool] | None = None
+    ) -> dict[str, Any]:
         """The whole result."""
-        records, token = self.select(context, params)
+        records, token = self.select(context, params, keep)
         result: dict[str, Any] = {self.member: [self.item(context, record) for record in records]}
         if token:
             result["NextToken"] = token

@@ -1,17 +1,16 @@
 """Pages of results. Tokens are sealed, so a client can't read or forge them, and hold no server state: they survive restarts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
 
 from pileus.base.errors import ServiceError
-from pileus.base.record import Record
 from pileus.base.sealing import SealBroken
 from pileus.operations.context import Context
 
-R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class InvalidPaginationToken(ServiceError):
@@ -50,9 +49,9 @@ def _digest(params: Mapping[str, Any]) -> str:
 
 
 def paginate(
-    context: Context, params: Mapping[str, Any], records: Sequence[R], page: Page
-) -> tuple[Sequence[R], str | None]:
-    """The records of the asked page and the token of the next one. Pages follow the order of ids.
+    context: Context, params: Mapping[str, Any], items: Sequence[T], page: Page, key: Callable[[T], str]
+) -> tuple[Sequence[T], str | None]:
+    """The items of the asked page and the token of the next one. Pages follow the order of keys, which are unique.
 
     Raises:
         InvalidMaxResults: MaxResults is out of bounds.
@@ -61,18 +60,18 @@ def paginate(
     size = params.get("MaxResults")
     token = params.get("NextToken")
     if size is None and not token and page.default is None:
-        return records, None
+        return items, None
     if size is not None and not page.least <= size <= page.most:
         side = f"greater than {page.least}" if size < page.least else f"less than {page.most}"
         raise InvalidMaxResults(f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value {side}.")
-    ordered = sorted(records, key=lambda record: record.id)
+    ordered = sorted(items, key=key)
     if token:
         after = _open(context, params, token)
-        ordered = [record for record in ordered if record.id > after]
+        ordered = [item for item in ordered if key(item) > after]
     size = size or page.default or page.most
     if len(ordered) <= size:
         return ordered, None
-    position = _Position(ordered[size - 1].id, _digest(params))
+    position = _Position(key(ordered[size - 1]), _digest(params))
     return ordered[:size], context.env.sealer.seal(msgspec.msgpack.encode(position), _scope(context))
 
 

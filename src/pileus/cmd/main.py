@@ -1,0 +1,251 @@
+"""The ``pileus`` command. Each subcommand imports what it needs when it runs, so that the command itself starts at once."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from pileus import __version__
+from pileus.base.clock import SystemClock
+from pileus.base.config import Config
+from pileus.cmd.layout import Layout, default_data_dir
+
+_clock = SystemClock()
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What every subcommand works on."""
+
+    layout: Layout
+    settings: Config
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="PILEUS_DATA_DIR",
+    help="Where the cloud is kept.",
+)
+@click.option("--port", type=int, envvar="PILEUS_PORT", help="The API's port, instead of the configured one.")
+@click.version_option(__version__, message="%(version)s")
+@click.pass_context
+def main(context: click.Context, data_dir: Path | None, port: int | None) -> None:
+    """An EC2-compatible cloud that you run yourself."""
+    layout = Layout(data_dir or default_data_dir())
+    try:
+        settings = layout.load_config()
+    except msgspec.ValidationError as error:
+        raise click.ClickException(f"{layout.config_file}: {error}") from error
+    context.obj = Place(layout, replace(settings, port=port) if port else settings)
+
+
+@main.command()
+@click.option("--simulate", is_flag=True, help="Over fake drivers: no virtual machines; instances run in milliseconds.")
+@click.option("--foreground", is_flag=True, help="Stay, until told to stop.")
+@click.pass_obj
+def up(place: Place, simulate: bool, foreground: bool) -> None:
+    """Start the cloud on this machine. Harmless when it runs already."""
+    from pileus.cmd import cloud
+    from pileus.cmd.privileges import CONTROL_UID
+    from pileus.cmd.supervisor import supervise
+
+    if not simulate and os.geteuid() != 0:
+        raise click.ClickException("Real instances need root. Run as root, or add --simulate.")
+    if foreground:
+        place.layout.prepare(CONTROL_UID, simulate=simulate)
+        try:
+            supervise(place.layout, place.settings, simulate=simulate)
+        except BlockingIOError as error:
+            raise click.ClickException("The cloud in this data directory is running already.") from error
+        except OSError as error:
+            raise click.ClickException(f"Port {place.settings.port} can't be had: {error}") from error
+        return
+    begin = _clock.monotonic()
+    try:
+        cloud.start(place.layout, place.settings, simulate=simulate)
+    except cloud.CloudError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"The cloud answers at {cloud.endpoint(place.settings)} ({_clock.monotonic() - begin:.1f} s).")
+
+
+@main.command()
+@click.option("--destroy", is_flag=True, help="Also end all guests and remove everything: volumes, networks, records.")
+@click.pass_obj
+def down(place: Place, destroy: bool) -> None:
+    """Stop the cloud. Guests run on and are found again by the next start."""
+    from pileus.cmd import cloud
+    from pileus.cmd.destroy import destroy_everything
+
+    try:
+        ran = cloud.stop(place.layout)
+    except cloud.CloudError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("The cloud is stopped." if ran else "The cloud was not running.")
+    if destroy:
+        asyncio.run(destroy_everything(place.layout, place.settings))
+        click.echo(f"Everything in {place.layout.root} is gone, but the machine images.")
+
+
+@main.command()
+@click.pass_obj
+def status(place: Place) -> None:
+    """Say what runs: processes, API, instances by state."""
+    from collections import Counter
+
+    from pileus.cmd import cloud
+
+    pid = cloud.supervisor_pid(place.layout)
+    click.echo(f"data directory  {place.layout.root}")
+    click.echo(f"supervisor      {f'process {pid}' if pid else 'not running'}")
+    answers = cloud.healthy(place.settings)
+    click.echo(f"api             {cloud.endpoint(place.settings)} {'answers' if answers else 'does not answer'}")
+    if not answers:
+        sys.exit(1)
+    for region in place.settings.regions:
+        ec2 = cloud.connect(place.layout, place.settings, region=region.name)
+        pages = ec2.get_paginator("describe_instances").paginate()
+        found = [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+        states = Counter(one["State"]["Name"] for one in found)
+        summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+        click.echo(f"instances       {region.name}: {summary}")
+
+
+@main.command()
+@click.pass_obj
+def doctor(place: Place) -> None:
+    """Say what this machine lacks, and how to get it. Boots something to find out which accelerator works."""
+    from pileus.cmd.doctor import examine, report
+    from pileus.drivers.hypervisor.qemu.accelerator import probe
+
+    well = report(examine(place.layout.root), click.echo)
+    if well:
+        place.layout.root.mkdir(parents=True, exist_ok=True)
+        click.echo(f"ok    accelerator          {asyncio.run(probe(place.layout.root, _clock))}")
+    sys.exit(0 if well else 1)
+
+
+@main.command()
+@click.option("--profile", help="Write an AWS profile of this name instead of printing exports.")
+@click.option("--region", help="Instead of the cloud's default region.")
+@click.pass_obj
+def env(place: Place, profile: str | None, region: str | None) -> None:
+    """Print what points AWS clients at this cloud: eval "$(pileus env)"."""
+    from pileus.cmd import cloud
+    from pileus.cmd.environment import exports, write_profile
+
+    try:
+        keys = cloud.credentials(place.layout)
+    except cloud.CloudError as error:
+        raise click.ClickException(str(error)) from error
+    at = (keys, cloud.endpoint(place.settings), region or place.settings.default_region)
+    if profile:
+        write_profile(profile, *at, Path.home())
+        click.echo(f"Wrote the profile {profile}. Use it with: aws --profile {profile} ec2 describe-instances")
+        return
+    for name, value in exports(*at).items():
+        click.echo(f"export {name}={value}")
+
+
+@main.group()
+def ami() -> None:
+    """Machine images."""
+
+
+@ami.command("build")
+@click.argument("family", nargs=-1)
+@click.pass_obj
+def ami_build(place: Place, family: tuple[str, ...]) -> None:
+    """Build machine images from Debian's packages, where missing: tiny, debian-12 (default: all)."""
+    from pileus.drivers.image.build import FAMILIES, build, default_cache
+
+    unknown = set(family) - set(FAMILIES)
+    if unknown:
+        raise click.ClickException(
+            f"There is no such family: {', '.join(sorted(unknown))}. There are: {', '.join(FAMILIES)}."
+        )
+    for name in family or FAMILIES:
+        manifest = build(name, place.layout.images, default_cache(), click.echo, _clock)
+        click.echo(f"{manifest.name} is there.")
+
+
+@ami.command("list")
+@click.pass_obj
+def ami_list(place: Place) -> None:
+    """List the machine images on this host."""
+    from pileus.cmd.bootstrap import image_record
+    from pileus.drivers.image.local import LocalImages
+
+    for manifest in asyncio.run(LocalImages(place.layout.images).observe()):
+        id_ = image_record(manifest, place.settings.default_region).id
+        click.echo(f"{id_}  {manifest.name:<44} user {manifest.user:<10} {manifest.created}")
+
+
+@main.command("first-instance")
+@click.option("--family", default="debian-12", show_default=True, help="Of which image.")
+@click.option("--type", "instance_type", default="t3.small", show_default=True)
+@click.pass_obj
+def first_instance(place: Place, family: str, instance_type: str) -> None:
+    """Launch an instance to log in to, unless it is there, and say how."""
+    from pileus.cmd import cloud
+    from pileus.cmd.first_instance import ensure_first_instance
+
+    begin = _clock.monotonic()
+
+    def progress(line: str) -> None:
+        click.echo(f"{_clock.monotonic() - begin:6.1f} s  {line}")
+
+    ec2 = cloud.connect(place.layout, place.settings)
+    try:
+        key, login = ensure_first_instance(ec2, family, instance_type, Path.home() / ".ssh", progress)
+    except cloud.CloudError as error:
+        raise click.ClickException(str(error)) from error
+    progress("SSH answers")
+    click.echo(f"\nLog in:\n  ssh -i {key} {login}\n")
+
+
+@main.command()
+@click.argument("process", type=click.Choice(["api", "controller", "agent", "supervisor"]), required=False)
+@click.option("-n", "--lines", default=40, show_default=True, help="How many of the last lines.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written.")
+@click.pass_obj
+def logs(place: Place, process: str | None, lines: int, follow: bool) -> None:
+    """Show the log of the cloud's processes: one JSON object a line."""
+    names = [process] if process else ["api", "controller", "agent", "supervisor"]
+    files = [str(path) for name in names if (path := place.layout.logs / f"{name}.log").exists()]
+    if not files:
+        raise click.ClickException(f"There are no logs in {place.layout.logs}.")
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *files])  # noqa: S606, S607 - becomes tail
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)
+
+
+@main.command(hidden=True)
+@click.argument("process", type=click.Choice(["api", "controller", "agent"]))
+@click.option("--listener", type=int, default=-1)
+@click.option("--simulate", is_flag=True)
+@click.pass_obj
+def serve(place: Place, process: str, listener: int, simulate: bool) -> None:
+    """Run one process of the cloud. Used by the supervisor."""
+    from pileus.cmd import serve as processes
+
+    match process:
+        case "api":
+            processes.run("api", processes.api(place.layout, place.settings, listener))
+        case "controller":
+            processes.run("controller", processes.controller(place.layout, place.settings))
+        case _:
+            one = processes.simulated_agents if simulate else processes.agent
+            processes.run("agent", one(place.layout, place.settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""The three processes of a cloud: api, controller, agent. Started by the supervisor; each runs until it is told to stop."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from pileus.base import log
+from pileus.base.clock import Clock, SystemClock
+from pileus.base.config import Config
+from pileus.base.sealing import Sealer, load_or_create_key
+from pileus.cmd.layout import Layout
+
+if TYPE_CHECKING:
+    from pileus.agent.agent import Drivers
+
+_log = logging.getLogger(__name__)
+
+
+def run(process: str, main: Coroutine[Any, Any, None]) -> None:
+    """Runs a process's main coroutine on uvloop until it ends or SIGTERM or SIGINT comes."""
+    import uvloop
+
+    log.configure(process)
+    # A fault must not write secrets to a core file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    async def until_told() -> None:
+        task = asyncio.ensure_future(main)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            _log.info("stopped")
+
+    uvloop.run(until_told())
+
+
+def _sealer(layout: Layout) -> Sealer:
+    return Sealer(load_or_create_key(layout.sealing_key))
+
+
+async def api(layout: Layout, settings: Config, listener: int) -> None:
+    """The gateway over the services. ``listener`` is the descriptor of the socket that it answers on."""
+    import uvicorn
+
+    from pileus.cmd.consoles import SocketConsoles
+    from pileus.cmd.keyring import StoreKeyring
+    from pileus.gateway.app import Gateway
+    from pileus.gateway.throttle import Throttle
+    from pileus.operations.context import Environment
+    from pileus.operations.dispatch import Dispatcher
+    from pileus.records import KINDS
+    from pileus.scheduler import Scheduler
+    from pileus.services import SERVICES
+    from pileus.store import open_store
+
+    clock = SystemClock()
+    store = open_store(layout.store_url(settings), KINDS, clock)
+    sealer = _sealer(layout)
+    env = Environment(
+        config=settings,
+        clock=clock,
+        sealer=sealer,
+        placement=Scheduler(settings),
+        consoles=SocketConsoles(layout.console_socket),
+    )
+    gateway = Gateway(
+        keyring=StoreKeyring(store, sealer),
+        dispatch=Dispatcher(SERVICES, store, env),
+        regions=[region.name for region in settings.regions],
+        default_region=settings.default_region,
+        clock=clock,
+        throttle=Throttle(clock) if settings.throttle else None,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            gateway,
+            http="httptools",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=75,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+        )
+    )
+    _log.info("answers", extra={"port": settings.port, "tls": settings.certificate is not None})
+    try:
+        await server.serve(sockets=[socket.socket(fileno=listener)])
+    finally:
+        store.close()
+
+
+async def controller(layout: Layout, settings: Config) -> None:
+    """The controllers, the host link and the console socket; sets a new cloud up first."""
+    from pileus.cmd.bootstrap import ensure_account, ensure_images
+    from pileus.controllers.console import ConsoleServer
+    from pileus.controllers.loop import Controllers
+    from pileus.drivers.image.local import LocalImages
+    from pileus.hostapi.channel import UnixAddress
+    from pileus.hostapi.link import LinkServer
+    from pileus.records import KINDS
+    from pileus.scheduler import Scheduler
+    from pileus.store import open_store
+
+    clock = SystemClock()
+    store = open_store(layout.store_url(settings), KINDS, clock)
+    ensure_account(store, _sealer(layout), settings, layout.credentials, clock.now())
+    images = LocalImages(layout.images)
+    ensure_images(store, settings, await images.observe())
+    controllers = Controllers(store, settings, Scheduler(settings), clock)
+    link = LinkServer(
+        UnixAddress(path=layout.link_socket),
+        controllers.hosts,
+        cloud_id=layout.identity().cloud_id,
+        allowed_uids=frozenset({0, os.geteuid()}),
+    )
+    await link.start()
+    consoles = ConsoleServer(layout.console_socket, controllers.hosts.sessions.get)
+    await consoles.start()
+    _log.info("controls", extra={"store": store.view().revision})
+
+    async def follow_images() -> None:
+        while True:
+            await clock.sleep(3)
+            found = await images.observe()
+            await asyncio.to_thread(ensure_images, store, settings, found)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(controllers.run())
+            group.create_task(follow_images())
+    finally:
+        await link.close()
+        store.close()
+
+
+async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drivers":
+    """The drivers of this host: QEMU, Linux networking, local volumes and images."""
+    from pileus.agent.agent import Drivers
+    from pileus.drivers.hypervisor.qemu import QemuHypervisor
+    from pileus.drivers.hypervisor.qemu.accelerator import probe
+    from pileus.drivers.image.local import LocalImages
+    from pileus.drivers.network.linux import LinuxNetwork
+    from pileus.drivers.volume.local import LocalVolumes
+
+    images = LocalImages(layout.images)
+    first, last = settings.guest_uids
+    return Drivers(
+        hypervisor=QemuHypervisor(
+            layout.root, accelerator=await probe(layout.root, clock), uids=range(first, last + 1), clock=clock
+        ),
+        network=LinuxNetwork(
+            layout.root,
+            name=network_name(layout.identity().cloud_id),
+            pool=tuple(cidr for region in settings.regions for cidr in region.public_pool),
+            uplink=settings.uplink,
+            clock=clock,
+        ),
+        volumes=LocalVolumes(layout.root, images),
+        images=images,
+    )
+
+
+async def agent(layout: Layout, settings: Config) -> None:
+    """The agent of this host, with the real drivers. Needs root."""
+    from pileus.agent.agent import Agent, AgentSettings
+    from pileus.agent.inventory import measure_capacity
+    from pileus.agent.state import read_boot_id
+    from pileus.hostapi.channel import UnixAddress
+
+    clock = SystemClock()
+    identity = layout.identity()
+    agent_settings = AgentSettings(
+        host_id=identity.host_id,
+        cloud_id=identity.cloud_id,
+        state_dir=layout.agent,
+        capacity=measure_capacity(layout.root),
+        boot_id=read_boot_id(),
+        launch_limit=settings.launch_watchdog,
+    )
+    drivers = await real_drivers(layout, settings, clock)
+    await Agent(drivers, UnixAddress(path=layout.link_socket), agent_settings, clock).run()
+
+
+def network_name(cloud_id: str) -> str:
+    """The prefix of everything this cloud makes on the host's network: clouds side by side must not meet."""
+    return f"pl{cloud_id[:4]}"
+
+
+async def simulated_agents(layout: Layout, settings: Config) -> None:
+    """Many hosts over fake drivers in one process: guests that exist in memory only and run at once."""
+    from pileus.agent.agent import Agent, AgentSettings, Drivers
+    from pileus.agent.inventory import Capacity
+    from pileus.agent.state import read_boot_id
+    from pileus.drivers.hypervisor.fake import FakeHypervisor
+    from pileus.drivers.image.fake import FakeImages
+    from pileus.drivers.network.fake import FakeNetwork
+    from pileus.drivers.volume.fake import FakeVolumes
+    from pileus.hostapi.channel import UnixAddress
+
+    clock = SystemClock()
+    identity = layout.identity()
+    images = FakeImages()
+
+    def one(number: int) -> Agent:
+        name = f"{identity.host_id}-{number:03d}"
+        agent_settings = AgentSettings(
+            host_id=name,
+            cloud_id=identity.cloud_id,
+            state_dir=layout.agent / name,
+            capacity=Capacity(vcpus=64, memory=64 << 10, disk=4096),
+            boot_id=read_boot_id(),
+            launch_limit=None,
+        )
+        drivers = Drivers(
+            hypervisor=FakeHypervisor(clock=clock),
+            network=FakeNetwork(),
+            volumes=FakeVolumes(images),
+            images=images,
+        )
+        return Agent(drivers, UnixAddress(path=layout.link_socket), agent_settings, clock)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(settings.simulated_hosts):
+            group.create_task(one(number).run())
