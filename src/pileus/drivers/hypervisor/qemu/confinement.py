@@ -1,0 +1,39 @@
+"""What a guest's QEMU may not do: whoever breaks out of the guest into it finds a process that has nothing.
+
+Its own user, no capability, no way to gain one, no program to start, no file but those it was handed. Called by
+``guest`` and ``accelerator``.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from pileus.drivers.errors import RetryableError
+
+DEFAULT_UIDS = range(1_900_000_000, 1_900_065_536)
+"""Above the ranges that distributions and systemd give to users, services and containers."""
+
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+"""QEMU's own system call filter."""
+
+_KVM = Path("/dev/kvm")
+
+
+def confined(uid: int, accelerator: str) -> tuple[str, ...]:
+    """The words before QEMU's name that give up everything: ``setpriv`` and ``prlimit`` (package util-linux).
+
+    With KVM the group that owns ``/dev/kvm`` is kept, since QEMU opens the device itself.
+    """
+    groups = f"--groups={_KVM.stat().st_gid}" if accelerator == "kvm" else "--clear-groups"
+    return (
+        *("setpriv", f"--reuid={uid}", f"--regid={uid}", groups),
+        *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),
+        *("prlimit", "--core=0", "--"),
+    )
+
+
+def free_uid(uids: range, used: Collection[int]) -> int:
+    """The lowest uid that no guest has. Raises RetryableError when all are taken."""
+    for uid in uids:
+        if uid not in used:
+            return uid
+    raise RetryableError(f"all {len(uids)} guest user ids are taken")

@@ -1,0 +1,446 @@
+"""One guest over its whole life: started, watched, asked, ended. Called by ``driver``, one object for each guest.
+
+What is meant to be is in the record on disk; what is so is asked of QEMU. One task for each running guest, the keeper,
+visits it whenever QEMU reports an event and every few seconds besides, compares the two and does what is missing. The
+same visit repairs what an agent that was killed left half done, so there is no other path for that.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from pileus.base.clock import Clock
+from pileus.drivers.errors import DriverError, PermanentError, RetryableError
+from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
+from pileus.drivers.hypervisor.qemu import command, confinement
+from pileus.drivers.hypervisor.qemu.cgroup import Cgroups, Limits
+from pileus.drivers.hypervisor.qemu.console import Console
+from pileus.drivers.hypervisor.qemu.home import Home, Record
+from pileus.drivers.hypervisor.qemu.monitor import Monitor, MonitorError
+from pileus.drivers.hypervisor.qemu.process import GuestProcess
+from pileus.hostapi.observation import Cause
+from pileus.hostapi.spec import GuestSpec
+
+_logger = logging.getLogger(__name__)
+
+_SHORTEST_VISIT, _LONGEST_VISIT = 0.25, 5.0  # seconds between visits: while the guest prints, and while it is silent
+_PRESS_EVERY = 5.0  # seconds: a guest that still boots does not hear its power button
+
+# On top of the guest's memory: QEMU itself, its translated code, the page tables; measured 190 MiB under TCG, and a
+# guest that runs into the limit is killed by the kernel.
+_OVERHEAD = (256 + command.TRANSLATION_CACHE) << 20
+_OVERHEAD_CPUS = 0.25  # for what QEMU does beside running the guest's processors
+_OVERHEAD_TASKS = 128  # QEMU's block layer alone uses up to 64 threads
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What all guests of a driver share. ``binary`` is QEMU; times are in seconds."""
+
+    accelerator: str
+    binary: str
+    cgroups: Cgroups
+    clock: Clock
+    host_boot: str
+    reset_limit: float
+    monitor_limit: float
+    start_limit: float
+
+
+class Guest:
+    """A guest known on this host, running or off."""
+
+    def __init__(self, home: Home, record: Record, machine: Machine, on_change: Callable[[str], None]) -> None:
+        self.record = record
+        self._home = home
+        self._machine = machine
+        self._on_change = on_change
+        self._console = Console(home.console, command.CONSOLE_LIMIT)
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._process: GuestProcess | None = None
+        self._monitor: Monitor | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._removed = False
+        self._was_reset = False
+        self._stuck = False
+        self._reported: GuestState | None = None
+        self._next_press = self._reset_deadline = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of its QEMU, None while it is off."""
+        return None if self._process is None else self._process.pid
+
+    def state(self) -> GuestState | None:
+        """What is so; None while no start was ever completed."""
+        record, running = self.record, self._process is not None
+        if not record.boot:
+            return None
+        return GuestState(
+            instance_id=record.instance_id,
+            boot=record.boot,
+            reset=record.reset,
+            running=running,
+            impaired=running and (self._stuck or record.panicked),
+            cause="" if running else record.cause,
+        )
+
+    async def adopt(self, pid: int | None) -> None:
+        """Takes over what an earlier agent left: ``pid`` is the guest's process, if there is one."""
+        async with self._lock:
+            process = None if pid is None else GuestProcess.find(pid, self._home.lock)
+            if process is not None and self.record.power == "on":
+                self._process = process
+            elif process is not None:  # killed between fork and record, or between record and end
+                await process.end()
+            elif self.record.power == "on":
+                came_back = self.record.host_boot != self._machine.host_boot
+                await self._record_off("host-restart" if came_back else self._cause_of_exit())
+            self._reported = self.state()
+        if self._process is not None:
+            self._reset_deadline = self._machine.clock.monotonic() + self._machine.reset_limit
+            await self._visit()
+            self._keep()
+
+    async def start(
+        self, guest: GuestSpec, boot_files: BootFiles, disks: Sequence[Disk], taps: Mapping[str, int]
+    ) -> None:
+        """Starts it unless it runs at this boot. Raises RetryableError or PermanentError."""
+        async with self._lock:
+            if self._removed:
+                raise RetryableError(f"{guest.instance_id} was removed meanwhile")
+            if self._process is not None:
+                if self.record.boot == guest.boot:
+                    return
+                await self._end("asked")
+            if self._keeper is not None:
+                self._keeper.cancel()
+            await self._home.save(self.record)
+            process = self._launch(guest, boot_files, disks, taps)
+            try:
+                await self._release(process, guest)
+            except BaseException as error:
+                await process.kill()
+                complaints = process.complaints()
+                process.let_go()
+                if isinstance(error, (MonitorError, OSError)):
+                    raise _start_error(guest.instance_id, complaints or str(error)) from error
+                raise
+            self._process = process
+            self._keep()
+
+    async def press_power_button(self) -> None:
+        """Presses it, and again every few seconds until the guest is off."""
+        async with self._lock:
+            if self._process is not None and not self.record.asked:
+                await self._write(asked=True)
+                self._next_press = 0.0
+                self._wake.set()
+
+    async def reset(self, number: int) -> None:
+        """Asks for a reboot: power button, and the machine is reset when the guest has shut down, or at the limit."""
+        async with self._lock:
+            if self._process is None or number <= max(self.record.reset, self.record.resetting or 0):
+                return
+            await self._write(resetting=number)
+            self._next_press = 0.0
+            self._reset_deadline = self._machine.clock.monotonic() + self._machine.reset_limit
+            self._wake.set()
+
+    async def cut_power(self) -> None:
+        """Ends the process and waits until it is gone."""
+        async with self._lock:
+            if self._process is not None:
+                await self._end("asked")
+
+    async def remove(self) -> None:
+        """Ends the process, then forgets everything."""
+        async with self._lock:
+            if self._process is not None:
+                await self._end("asked")
+            self._removed = True
+            await self._machine.cgroups.remove(self.record.instance_id)
+            if self._home.path.exists():
+                await self._home.remove()
+
+    async def console_output(self) -> bytes:
+        """The last of the serial console, up to this moment."""
+        async with self._lock:
+            with contextlib.suppress(MonitorError):
+                await self._drain()
+            return self._console.read()
+
+    async def screenshot(self) -> bytes:
+        """The screen as PNG. Raises PermanentError when it is off, RetryableError when QEMU doesn't answer."""
+        async with self._lock:
+            if self._process is None:
+                raise PermanentError(f"{self.record.instance_id} does not run")
+            try:
+                return await (await self._connected()).screenshot()
+            except MonitorError as error:
+                raise RetryableError(str(error)) from error
+
+    async def let_go(self) -> None:
+        """Stops watching. The guest runs on."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._hang_up()
+        if self._process is not None:
+            self._process.let_go()
+
+    # Starting: the lock is held.
+
+    def _launch(
+        self, guest: GuestSpec, boot_files: BootFiles, disks: Sequence[Disk], taps: Mapping[str, int]
+    ) -> GuestProcess:
+        """Opens everything that QEMU needs and starts it; it inherits what was opened, and we close it."""
+        with contextlib.ExitStack() as opened:
+
+            def keep(descriptor: int) -> int:
+                opened.callback(os.close, descriptor)
+                return descriptor
+
+            try:
+                lock = keep(self._home.take_lock())
+                listener = opened.enter_context(self._home.listen())
+                descriptors = command.Descriptors(
+                    monitor=listener.fileno(),
+                    kernel=None if boot_files.kernel is None else keep(_open_public(boot_files.kernel)),
+                    initrd=None if boot_files.initrd is None else keep(_open_public(boot_files.initrd)),
+                    disks=tuple(
+                        tuple(keep(_open_layer(layer.path, layer.writable)) for layer in disk.layers) for disk in disks
+                    ),
+                    taps=tuple(taps[nic.interface_id] for nic in guest.nics),
+                )
+                argv = (
+                    *confinement.confined(self.record.uid, self._machine.accelerator),
+                    self._machine.binary,
+                    *confinement.SANDBOX,
+                    *command.command_line(
+                        accelerator=self._machine.accelerator,
+                        guest=guest,
+                        cmdline=" ".join(part for part in (boot_files.cmdline, guest.cmdline) if part),
+                        disks=disks,
+                        descriptors=descriptors,
+                    ),
+                )
+                return GuestProcess.start(argv, (lock, *descriptors.all()))
+            except BlockingIOError as error:
+                raise RetryableError(f"{guest.instance_id}: another process has its disk: {error}") from error
+            except FileNotFoundError as error:
+                raise PermanentError(f"{guest.instance_id} can't start: {error}") from error
+            except OSError as error:
+                raise RetryableError(f"{guest.instance_id} can't start: {error}") from error
+
+    async def _release(self, process: GuestProcess, guest: GuestSpec) -> None:
+        """Lets a QEMU that was created stopped run its guest, once it is limited and on record."""
+        limits = Limits(
+            memory=(guest.memory << 20) + _OVERHEAD,
+            cpus=guest.vcpus + _OVERHEAD_CPUS,
+            tasks=guest.vcpus + _OVERHEAD_TASKS,
+        )
+        self._machine.cgroups.enter(guest.instance_id, process.pid, limits)
+        self._monitor = await Monitor.connect(self._home.monitor, self._machine.start_limit, self._on_event)
+        before = self.record
+        try:
+            await self._write(
+                boot=guest.boot,
+                reset=guest.reset,
+                power="on",
+                cause="",
+                host_boot=self._machine.host_boot,
+                asked=False,
+                resetting=None,
+                panicked=False,
+            )
+            await self._monitor.execute("cont")
+        except BaseException:
+            await self._hang_up()
+            self.record = before
+            await self._home.save(before)
+            raise
+        self._stuck = self._was_reset = False
+
+    # Keeping.
+
+    def _keep(self) -> None:
+        assert self._process is not None
+        self._reported = self.state()
+        self._keeper = asyncio.create_task(self._keep_watch(self._process))
+
+    async def _keep_watch(self, process: GuestProcess) -> None:
+        ended = asyncio.create_task(process.ended.wait())
+        pause = _SHORTEST_VISIT
+        try:
+            while self._process is process:
+                await self._pause(ended, pause)
+                printed = await self._visit()
+                pause = _SHORTEST_VISIT if printed else min(2 * pause, _LONGEST_VISIT)
+        except Exception:
+            _logger.exception("a guest is not watched any more", extra={"instance": self.record.instance_id})
+            raise
+        finally:
+            ended.cancel()
+
+    async def _pause(self, ended: asyncio.Task[bool], seconds: float) -> None:
+        woken = asyncio.create_task(self._wake.wait())
+        reasons = {woken} if ended.done() else {woken, ended}  # the end wakes us once, even if it can't be recorded yet
+        await asyncio.wait(reasons, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        woken.cancel()
+        self._wake.clear()
+
+    async def _visit(self) -> bool:
+        """Does what is missing; says whether the guest printed anything. Reports a change of state."""
+        printed = False
+        async with self._lock:
+            if self._process is None:
+                return False
+            try:
+                if self._process.ended.is_set():
+                    await self._bury()
+                else:
+                    printed = await self._drain()
+                    await self._settle()
+            except MonitorError as error:
+                _logger.warning("a guest's monitor is silent: %s", error, extra={"instance": self.record.instance_id})
+                await self._hang_up()
+                self._stuck = True
+            except OSError as error:  # the record can't be written: the next visit tries again
+                _logger.warning("a guest can't be looked after: %s", error, extra={"instance": self.record.instance_id})
+            state = self.state()
+        if state != self._reported:
+            self._reported = state
+            self._on_change(self.record.instance_id)
+        return printed
+
+    async def _settle(self) -> None:
+        """Compares QEMU's run state with the record. Raises MonitorError."""
+        monitor = await self._connected()
+        if self._was_reset:
+            self._was_reset = False
+            await self._write(reset=self.record.resetting or self.record.reset, resetting=None, panicked=False)
+        status = await monitor.status()
+        self._stuck = status in {"internal-error", "io-error"}
+        match status:
+            case "shutdown" if self.record.resetting and not self.record.asked:
+                await monitor.execute("system_reset")
+            case "shutdown":
+                await self._end("asked" if self.record.asked else "guest-shutdown")
+            case "guest-panicked":
+                await self._write(panicked=True)
+                await monitor.execute("cont")  # whether it hangs or restarts now is the guest's own setting
+            case "prelaunch" | "io-error":  # a reset is done, or the host's disk was full: on with it
+                await monitor.execute("cont")
+            case _:
+                await self._nudge(monitor)
+
+    async def _nudge(self, monitor: Monitor) -> None:
+        """Reminds the guest of what it was asked for."""
+        now = self._machine.clock.monotonic()
+        if self.record.resetting and not self.record.asked and (now >= self._reset_deadline or self.record.panicked):
+            await monitor.execute("system_reset")
+        elif (self.record.resetting or self.record.asked) and now >= self._next_press:
+            self._next_press = now + _PRESS_EVERY
+            await monitor.execute("system_powerdown")
+
+    def _on_event(self, name: str) -> None:
+        if name == "RESET":
+            self._was_reset = True
+        self._wake.set()
+
+    # Parts of the above: the lock is held.
+
+    async def _connected(self) -> Monitor:
+        if self._monitor is None:
+            self._monitor = await Monitor.connect(self._home.monitor, self._machine.monitor_limit, self._on_event)
+        return self._monitor
+
+    async def _hang_up(self) -> None:
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            await monitor.close()
+
+    async def _drain(self) -> bool:
+        """Takes what the guest printed out of QEMU's ring. Raises MonitorError."""
+        if self._process is None:
+            return False
+        text = await (await self._connected()).read_ring(command.CONSOLE_DEVICE, command.CONSOLE_LIMIT)
+        try:
+            if text:
+                self._console.append(text)
+        except OSError as error:
+            _logger.warning("console output is lost: %s", error, extra={"instance": self.record.instance_id})
+        return bool(text)
+
+    async def _end(self, cause: Cause) -> None:
+        """Ends the process and waits until it is gone."""
+        assert self._process is not None
+        with contextlib.suppress(MonitorError):
+            await self._drain()
+        await self._record_off(cause)
+        await self._process.end()
+        await self._forget_process()
+
+    async def _bury(self) -> None:
+        """The process ended by itself."""
+        assert self._process is not None
+        _logger.warning(
+            "a guest's process ended: %s",
+            self._process.complaints() or "it said nothing",
+            extra={"instance": self.record.instance_id, "status": self._process.status},
+        )
+        await self._record_off(self._cause_of_exit())
+        await self._forget_process()
+
+    async def _forget_process(self) -> None:
+        await self._hang_up()
+        assert self._process is not None
+        self._process.let_go()
+        self._process = None
+        self._wake.set()
+
+    def _cause_of_exit(self) -> Cause:
+        return "asked" if self.record.asked else "crash"
+
+    async def _record_off(self, cause: Cause) -> None:
+        await self._write(power="off", cause=cause, asked=False, resetting=None, panicked=False)
+
+    async def _write(self, **facts: object) -> None:
+        record = msgspec.structs.replace(self.record, **facts)
+        await self._home.save(record)
+        self.record = record
+
+
+def _open_layer(path: Path, writable: bool) -> int:
+    """Opens a file of a disk. A writable one is locked for as long as QEMU has it: two guests never write one disk."""
+    descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+    if writable:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _open_public(path: Path) -> int:
+    """Opens a kernel or initrd. QEMU opens it anew through ``/dev/fd``, as its own user, who must be allowed to."""
+    descriptor = os.open(path, os.O_RDONLY)
+    if not os.fstat(descriptor).st_mode & stat.S_IROTH:
+        os.close(descriptor)
+        raise PermanentError(f"{path} must be readable by everyone")
+    return descriptor
+
+
+def _start_error(instance_id: str, reason: str) -> DriverError:
+    """Why a start failed. What QEMU says of a damaged disk won't change; all else may."""
+    damaged = any(sign in reason for sign in ("Image is not in", "is corrupt", "Unsupported qcow2"))
+    return (PermanentError if damaged else RetryableError)(f"{instance_id} can't start: {reason}")
