@@ -16,12 +16,13 @@ import msgspec
 
 from pileus.base.clock import Clock, SystemClock
 from pileus.base.process import ProcessError
+from pileus.drivers.image.build.debian import Debian
 from pileus.drivers.image.build.packages import Archive, Package
 from pileus.drivers.image.build.recipe import Facts, Recipe, Workspace, content_id
 from pileus.drivers.image.build.tiny import Tiny
 from pileus.drivers.image.interface import ImageManifest
 
-RECIPES: Mapping[str, Recipe] = {recipe.facts.family: recipe for recipe in (Tiny(),)}
+RECIPES: Mapping[str, Recipe] = {recipe.facts.family: recipe for recipe in (Tiny(), Debian())}
 FAMILIES = tuple(RECIPES)
 
 _PARTIAL = ".partial-"
