@@ -17,3 +17,8 @@ class KeyPair(Tagged, frozen=True, kw_only=True):
     public_key: str
     fingerprint: str
     created: datetime
+
+
+def key_name_scope(account: str, region: str) -> str:
+    """The claim scope in which an account's key names are unique."""
+    return f"key-pair-name/{account}/{region}"

@@ -1,6 +1,7 @@
 """Amazon EC2. Importing the package declares all of its operations."""
 
 from pileus.services.ec2 import (
+    account_attributes,
     addresses,
     images,
     instance_types,
@@ -21,6 +22,7 @@ from pileus.services.ec2 import (
 from pileus.services.ec2.service import ec2
 
 __all__ = [
+    "account_attributes",
     "addresses",
     "ec2",
     "images",

@@ -22,6 +22,7 @@ from pileus.services.ec2.errors import (
     MissingParameter,
     NotFound,
 )
+from pileus.services.ec2.network_interfaces import only_interface
 from pileus.services.ec2.resources import ADDRESS, INSTANCE, NETWORK_INTERFACE
 from pileus.services.ec2.service import ec2
 from pileus.services.ec2.subnets import take_free
@@ -133,12 +134,8 @@ ADDRESSES = Listing(
 @ec2.reads("DescribeAddresses")
 def describe_addresses(context: Context, params: "DescribeAddressesRequestTypeDef") -> dict[str, Any]:
     """The caller's Elastic IPs."""
-    named = params.get("PublicIps")
-    if not named:
-        return ADDRESSES.answer(context, params)
-    wanted = {address.id for address in _find_by_address(context, named)}
-    selected, _ = ADDRESSES.select(context, params)
-    return {"Addresses": [ADDRESSES.item(context, address) for address in selected if address.id in wanted]}
+    named = [address.id for address in _find_by_address(context, params.get("PublicIps", ()))]
+    return ADDRESSES.answer(context, {**params, "AllocationIds": [*params.get("AllocationIds", ()), *named]})
 
 
 @ec2.writes("AllocateAddress", resources=("elastic-ip:*",), taggable=("elastic-ip",))
@@ -220,7 +217,7 @@ def release_address(context: Context, params: "ReleaseAddressRequestTypeDef") ->
 
 
 def _target(context: Context, params: "AssociateAddressRequestTypeDef") -> NetworkInterface:
-    """The interface that AssociateAddress means: named itself, or the instance's first."""
+    """The interface that AssociateAddress means: named itself, or the instance's only one."""
     interface_id, instance_id = params.get("NetworkInterfaceId"), params.get("InstanceId")
     if interface_id and instance_id:
         raise InvalidParameterCombination(
@@ -229,7 +226,7 @@ def _target(context: Context, params: "AssociateAddressRequestTypeDef") -> Netwo
     if interface_id:
         interface = NETWORK_INTERFACE.one(context, interface_id)
     elif instance_id:
-        interface = _first_interface(context, INSTANCE.one(context, instance_id))
+        interface = _interface_of(context, INSTANCE.one(context, instance_id))
     else:
         raise MissingParameter("InstanceId or NetworkInterfaceId")
     wanted = params.get("PrivateIpAddress")
@@ -240,13 +237,12 @@ def _target(context: Context, params: "AssociateAddressRequestTypeDef") -> Netwo
     return interface
 
 
-def _first_interface(context: Context, instance: Instance) -> NetworkInterface:
+def _interface_of(context: Context, instance: Instance) -> NetworkInterface:
     if not instance.live:
         raise IncorrectInstanceState(
             f"The instance '{instance.id}' is not in a valid state for this operation.", code="InvalidInstanceID"
         )
-    interfaces = context.view.list(NetworkInterface, instance_id=instance.id)
-    return min(interfaces, key=lambda interface: interface.attachment.device_index if interface.attachment else 0)
+    return only_interface(context, instance)
 
 
 @ec2.writes(

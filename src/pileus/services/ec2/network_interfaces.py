@@ -2,14 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pileus.base.errors import ServiceError
 from pileus.operations.context import Context
 from pileus.operations.filters import absent, constant
 from pileus.operations.listing import Listing
 from pileus.operations.tags import tag_set
-from pileus.records import NetworkInterface, SecurityGroup, Subnet, Vpc
+from pileus.records import Instance, NetworkInterface, SecurityGroup, Subnet, Vpc
 from pileus.records.dns_names import private_name, public_name_in
+from pileus.services.ec2.errors import IncorrectInstanceState
 from pileus.services.ec2.resources import NETWORK_INTERFACE
 from pileus.services.ec2.service import ec2
+from pileus.services.ec2.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +21,25 @@ if TYPE_CHECKING:
 
     from pileus.operations.filters import Value
     from pileus.records.network_interface import InterfaceAttachment
+
+
+class MultipleInterfaces(ServiceError):
+    """The instance has more than one interface, and the call does not say which is meant."""
+
+    code = "InvalidInstanceID"
+
+
+def only_interface(context: Context, instance: Instance) -> NetworkInterface:
+    """The interface that is meant by naming its instance. Raises MultipleInterfaces, IncorrectInstanceState."""
+    interfaces = context.view.list(NetworkInterface, instance_id=instance.id)
+    if not interfaces:
+        raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a valid state for this operation.")
+    if len(interfaces) > 1:
+        raise MultipleInterfaces(
+            f"There are multiple interfaces attached to instance '{instance.id}'. "
+            "Please specify an interface ID for the operation instead."
+        )
+    return interfaces[0]
 
 
 def draw_groups(context: Context, interface: NetworkInterface) -> list[dict[str, Any]]:
@@ -123,7 +145,7 @@ NETWORK_INTERFACES = Listing(
         "association.ip-owner-id": lambda _, i: i.account if i.address_id else ("amazon" if i.public_address else None),
         "association.public-dns-name": lambda context, i: public_name_in(context.view.get(Vpc, i.vpc_id), i) or None,
         "association.public-ip": lambda _, interface: interface.public_address,
-        "attachment.attach-time": _attachment(lambda attachment: attachment.attached.isoformat()),
+        "attachment.attach-time": _attachment(lambda attachment: iso(attachment.attached)),
         "attachment.attachment-id": _attachment(lambda attachment: attachment.id),
         "attachment.delete-on-termination": _attachment(lambda attachment: attachment.delete_on_termination),
         "attachment.device-index": _attachment(lambda attachment: attachment.device_index),

@@ -4,6 +4,7 @@ See https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -71,22 +72,20 @@ def canonical_ports(protocol: str, first: int | None, last: int | None) -> tuple
 
 def canonical_cidr(text: str) -> str:
     """An IPv4 CIDR with its host bits cleared, as EC2 keeps it. Raises InvalidParameterValue."""
-    try:
-        if "/" not in text:
-            raise ValueError(text)
-        return str(IPv4Network(text, strict=False))
-    except ValueError as error:
-        raise InvalidParameterValue(f"CIDR block {text} is malformed") from error
+    return _canonical(text, IPv4Network)
 
 
 def canonical_cidr6(text: str) -> str:
     """The same for IPv6."""
-    try:
-        if "/" not in text:
-            raise ValueError(text)
-        return str(IPv6Network(text, strict=False))
-    except ValueError as error:
-        raise InvalidParameterValue(f"CIDR block {text} is malformed") from error
+    return _canonical(text, IPv6Network)
+
+
+def _canonical(text: str, network: type[IPv4Network | IPv6Network]) -> str:
+    length = text.partition("/")[2]
+    if length.isascii() and length.isdecimal():
+        with suppress(ValueError):
+            return str(network(text, strict=False))
+    raise InvalidParameterValue(f"CIDR block {text} is malformed")
 
 
 def check_description(text: str | None) -> str | None:

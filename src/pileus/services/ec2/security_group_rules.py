@@ -250,15 +250,16 @@ def _modified(
     )
 
 
+def group_with_rule(context: Context, id_: str) -> SecurityGroup:
+    """The caller's group that has the rule of this id. Raises InvalidSecurityGroupRuleId.Malformed, .NotFound."""
+    _check_id(id_)
+    for group in context.view.list(SecurityGroup, account=context.account, region=context.region, rule_ids=id_):
+        return group
+    raise _no_rule(id_)
+
+
 def _find(context: Context, ids: Sequence[str]) -> list[SecurityGroupRule]:
-    found: list[SecurityGroupRule] = []
-    for id_ in ids:
-        _check_id(id_)
-        groups = context.view.list(SecurityGroup, account=context.account, region=context.region, rule_ids=id_)
-        if not groups:
-            raise _no_rule(id_)
-        found.append(_rule_of(groups[0], id_))
-    return found
+    return [_rule_of(group_with_rule(context, id_), id_) for id_ in ids]
 
 
 def _group_of_rule(context: Context, rule: SecurityGroupRule) -> SecurityGroup:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.operations.context import Context
-from pileus.operations.filters import Value
 from pileus.operations.listing import Listing
 from pileus.operations.tags import tag_set, tags_for
 from pileus.records import NetworkInterface, SecurityGroup, Vpc
@@ -28,13 +27,15 @@ from pileus.services.ec2.service import ec2
 from pileus.store import ClaimTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from types_boto3_ec2.type_defs import (
         CreateSecurityGroupRequestTypeDef,
         DeleteSecurityGroupRequestTypeDef,
         DescribeSecurityGroupsRequestTypeDef,
     )
+
+    from pileus.operations.filters import Value
 
 MAX_GROUPS_PER_VPC = 2500
 _NAME = re.compile(r"[A-Za-z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}")
@@ -73,7 +74,7 @@ def group_of(context: Context, params: Mapping[str, Any]) -> SecurityGroup:
     if params.get("GroupId"):
         return SECURITY_GROUP.one(context, params["GroupId"])
     if params.get("GroupName"):
-        return group_named(context, params["GroupName"], default_vpc(context).id)
+        return _default_group_named(context, params["GroupName"])
     raise MissingParameter("groupName or groupId")
 
 
@@ -140,14 +141,12 @@ SECURITY_GROUPS = Listing(
 @ec2.reads("DescribeSecurityGroups")
 def describe_security_groups(context: Context, params: "DescribeSecurityGroupsRequestTypeDef") -> dict[str, Any]:
     """The caller's security groups."""
-    names: Sequence[str] = params.get("GroupNames", ())
-    if not names:
-        return SECURITY_GROUPS.answer(context, params)
-    vpc = default_vpc(context)
-    wanted = {group_named(context, name, vpc.id).id for name in names} | set(params.get("GroupIds", ()))
-    selected, _ = SECURITY_GROUPS.select(context, params)
-    chosen = [group for group in selected if group.id in wanted]
-    return {"SecurityGroups": [SECURITY_GROUPS.item(context, group) for group in chosen]}
+    named = [_default_group_named(context, name).id for name in params.get("GroupNames", ())]
+    return SECURITY_GROUPS.answer(context, {**params, "GroupIds": [*params.get("GroupIds", ()), *named]})
+
+
+def _default_group_named(context: Context, name: str) -> SecurityGroup:
+    return group_named(context, name, default_vpc(context).id)
 
 
 @ec2.writes("CreateSecurityGroup", resources=("security-group:*", "vpc:VpcId"), taggable=("security-group",))

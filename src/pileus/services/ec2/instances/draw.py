@@ -7,8 +7,8 @@ from pileus.catalogue import instance_type
 from pileus.operations.context import Context
 from pileus.operations.tags import tag_set
 from pileus.records import Instance, NetworkInterface, Volume, Vpc
-from pileus.records.instance import CODES, State
 from pileus.records.dns_names import private_domain, private_name, public_name_in
+from pileus.records.instance import CODES, State
 from pileus.services.ec2.network_interfaces import draw_association, draw_groups
 
 
@@ -83,7 +83,7 @@ def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
         "Architecture": instance.architecture,
         "RootDeviceType": "ebs",
         "RootDeviceName": instance.root_device_name,
-        "BlockDeviceMappings": _draw_block_devices(context, instance),
+        "BlockDeviceMappings": draw_block_devices(context, instance),
         "VirtualizationType": "hvm",
         "ClientToken": instance.client_token or "",
         "Hypervisor": "xen",
@@ -124,7 +124,8 @@ def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
     return drawn
 
 
-def _draw_block_devices(context: Context, instance: Instance) -> list[dict[str, Any]]:
+def draw_block_devices(context: Context, instance: Instance) -> list[dict[str, Any]]:
+    """The volumes of an instance by device name."""
     drawn: list[dict[str, Any]] = []
     for device in instance.block_devices:
         volume = context.view.get(Volume, device.volume_id)

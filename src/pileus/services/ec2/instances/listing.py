@@ -8,22 +8,18 @@ from pileus.operations.context import Context
 from pileus.operations.filters import Value, absent, constant
 from pileus.operations.listing import Listing
 from pileus.records import Instance, NetworkInterface, Vpc
+from pileus.records.dns_names import private_name, public_name_in
 from pileus.records.instance import CODES, BlockDevice
 from pileus.services.ec2.instances.draw import draw_instance, interfaces_of, private_dns_name
-from pileus.records.dns_names import private_name, public_name_in
 from pileus.services.ec2.network_interfaces import draw_groups
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
+from pileus.services.ec2.times import iso
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import DescribeInstancesRequestTypeDef
 
 _Field = Callable[[Context, Instance], Value]
-
-
-def iso(moment: "Any") -> str:
-    """A moment as filters spell it: ISO 8601, UTC, milliseconds."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def _interfaces(pick: Callable[[NetworkInterface], str | bool | int | Iterable[str] | None]) -> _Field:

@@ -103,7 +103,7 @@ def _plan_simple(context: Context, params: Mapping[str, Any], zones: Sequence[st
     return Nic(
         index=0,
         subnet=subnet,
-        groups=_groups(context, subnet, params.get("SecurityGroupIds", ()), params.get("SecurityGroups", ())),
+        groups=check_groups(context, subnet, params.get("SecurityGroupIds", ()), params.get("SecurityGroups", ())),
         public=subnet.map_public_ip_on_launch,
         private_address=params.get("PrivateIpAddress"),
     )
@@ -130,7 +130,12 @@ def _subnet(context: Context, subnet_id: str | None, params: Mapping[str, Any], 
     raise NoDefaultSubnet(f"No subnets found for the default VPC '{vpc.id}'. Please specify a subnet.")
 
 
-def _groups(context: Context, subnet: Subnet, ids: Sequence[str], names: Sequence[str] = ()) -> tuple[str, ...]:
+def check_groups(context: Context, subnet: Subnet, ids: Sequence[str], names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The ids of the groups that an interface in this subnet shall have: the VPC's default one where none is named.
+
+    Raises:
+        NotFound: a group is not there. InvalidParameter: it is in another VPC. LimitExceeded: there are too many.
+    """
     groups: list[SecurityGroup] = SECURITY_GROUP.find(context, list(dict.fromkeys(ids)))
     groups.extend(group_named(context, name, subnet.vpc_id) for name in dict.fromkeys(names))
     if not groups:
@@ -166,7 +171,7 @@ def _plan_nic(
     return Nic(
         index=index,
         subnet=subnet,
-        groups=_groups(context, subnet, wanted.get("Groups", ())),
+        groups=check_groups(context, subnet, wanted.get("Groups", ())),
         public=(subnet.map_public_ip_on_launch and count == 1) if public is None else public,
         delete_on_termination=wanted.get("DeleteOnTermination", True),
         description=wanted.get("Description", ""),

@@ -91,10 +91,5 @@ STATUSES = Listing(
 @ec2.reads("DescribeInstanceStatus")
 def describe_instance_status(context: Context, params: "DescribeInstanceStatusRequestTypeDef") -> dict[str, Any]:
     """The status of running instances, or of all with IncludeAllInstances."""
-    instances, token = STATUSES.select(context, params)
-    if not params.get("IncludeAllInstances"):
-        instances = [instance for instance in instances if instance.state is State.RUNNING]
-    result: dict[str, Any] = {"InstanceStatuses": [STATUSES.item(context, instance) for instance in instances]}
-    if token:
-        result["NextToken"] = token
-    return result
+    everything = params.get("IncludeAllInstances")
+    return STATUSES.answer(context, params, lambda one: bool(everything) or one.state is State.RUNNING)
