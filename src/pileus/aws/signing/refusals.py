@@ -71,7 +71,7 @@ _EC2_EXPIRED = Answer("RequestExpired", 400, "Request has expired.")
 def _by_protocol(mismatch: str, malformed: str, status: int) -> dict[Reason, Answer]:
     """The reasons that the query and JSON services word alike, under their two codes."""
     told = Answer(mismatch, status, "{detail}")
-    badly_formed = Answer(malformed, 400 if status == 400 else 403, "{detail}")
+    badly_formed = Answer(malformed, status, "{detail}")
     return {
         Reason.MALFORMED_HEADER: badly_formed,
         Reason.MALFORMED_QUERY: badly_formed,
