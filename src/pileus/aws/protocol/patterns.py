@@ -57,10 +57,8 @@ def _translate(pattern: str) -> str:
             part = _unicode_class(name, in_class=in_class, negated=negated)
         elif match[3]:
             part = f"\\U{int(match[3], 16):08x}"
-        elif part in _JAVA_ONLY or (part == "&&" and in_class):
+        elif part in _JAVA_ONLY or (in_class and part in ("&&", "[")):  # sets of sets
             raise _Untranslatable(pattern)
-        elif part == "[" and in_class:  # a union in Java, a literal in Python; no model uses it
-            part = "\\["
         elif part == "[":
             in_class, negated = True, pattern[match.end() : match.end() + 1] == "^"
         elif part == "]":

@@ -185,6 +185,12 @@ class RestXmlWire(RestWire):
         headers = [("Content-Type", _XML), *self._request_id_headers(request_id)]
         return HttpResponse(fault.status, headers, _document(text))
 
+    def unknown_operation(self, name: str) -> UnknownOperation:
+        if self._is_s3:
+            message = "The specified method is not allowed against this resource."
+            return UnknownOperation(message, code="MethodNotAllowed", status=405)
+        return super().unknown_operation(name)
+
     def _constraints(self, shape: Shape) -> Callable[[dict[str, Any]], None]:
         return lambda params: None
 
