@@ -1,0 +1,204 @@
+"""One VPC's part of this host: its namespace with taps, rules, DHCP and DNS, and its veth to the edge."""
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from pileus.drivers.network.linux import conntrack, links, nft, ruleset, tap
+from pileus.drivers.network.linux.dnsmasq import Dnsmasq
+from pileus.drivers.network.linux.links import Address, Link, Neighbour, Route, State
+from pileus.drivers.network.linux.names import (
+    EDGE_LINK,
+    GATEWAY_MAC,
+    LOWER_MAC,
+    METADATA,
+    NEXT_HOP,
+    TAP_PREFIX,
+    UPPER_MAC,
+    gateway,
+    resolvers,
+    tap_name,
+)
+from pileus.drivers.network.linux.namespace import ROUTER_SETTINGS, Namespace, write_settings
+from pileus.hostapi.spec import VpcSpec
+
+_SETTINGS = (
+    # Taps made from now on answer ARP for their guest's neighbours. Sources are checked by the rules, by tap.
+    *((f"ipv4/conf/{scope}/rp_filter", "0") for scope in ("all", "default")),
+    ("ipv4/conf/default/proxy_arp", "1"),
+)
+
+
+class VpcState(msgspec.Struct, frozen=True, kw_only=True):
+    """What works: interface ids, and the public addresses that this namespace translates."""
+
+    interfaces: frozenset[str]
+    public_addresses: frozenset[str]
+
+
+def wanted(vpc: VpcSpec) -> State:
+    """Links, addresses, neighbours and routes of the namespace."""
+    taps = [(tap_name(nic.interface_id), nic) for nic in vpc.interfaces]
+    own = (*resolvers(vpc), METADATA)
+    return State(
+        links=frozenset(
+            {Link(EDGE_LINK, LOWER_MAC, ""), *(Link(name, GATEWAY_MAC, nic.interface_id) for name, nic in taps)}
+        ),
+        addresses=frozenset(
+            {*(Address(address, "lo") for address in own), *(Address(gateway(nic), name) for name, nic in taps)}
+        ),
+        neighbours=frozenset(
+            {
+                Neighbour(NEXT_HOP, EDGE_LINK, UPPER_MAC),
+                *(Neighbour(nic.private_address, name, nic.mac) for name, nic in taps),
+            }
+        ),
+        # An address of the VPC that nobody has must not go on to the edge, nor be answered for by proxy ARP.
+        routes=frozenset(
+            {
+                Route("default", EDGE_LINK, NEXT_HOP),
+                *(Route(_destination(cidr), "") for cidr in vpc.cidrs),
+                *(Route(nic.private_address, name) for name, nic in taps),
+            }
+        ),
+    )
+
+
+class Vpc:
+    """The namespace ``name`` and what belongs to it.
+
+    ``connect(vpc_id, namespace)`` makes the veth between the edge and the namespace.
+    """
+
+    def __init__(
+        self,
+        vpc_id: str,
+        *,
+        name: str,
+        directory: Path,
+        connect: Callable[[str, Namespace], Awaitable[None]],
+    ) -> None:
+        self._id = vpc_id
+        self._namespace = Namespace(name)
+        self._dnsmasq = Dnsmasq(directory, self._namespace)
+        self._connect = connect
+        self._tables: tuple[nft.Table, ...] | None = None
+        """What the kernel's tables are known to be; None until this process has written them."""
+        self._settled: dict[str, str] | None = None
+        """The translation with which all tracked connections agree; None while that is not known."""
+        self._applied: VpcSpec | None = None
+
+    async def apply(self, vpc: VpcSpec) -> None:
+        """Makes it so. The rules come first: a tap that they do not know yet can neither send nor receive."""
+        if vpc == self._applied:
+            return
+        self.doubt()
+        if not self._namespace.exists():
+            self._tables = self._settled = None
+            await self._namespace.create()
+        await self._write_rules(ruleset.tables(vpc))
+        await self._make_links(vpc)
+        await self._dnsmasq.ensure(vpc)
+        self._applied = vpc
+
+    def doubt(self) -> None:
+        """What was applied may have been changed by others: the next ``apply`` looks again."""
+        self._applied = None
+
+    async def remove(self) -> None:
+        """Removes everything. Links go one by one: an open tap or socket would keep the namespace and all in it."""
+        self.doubt()
+        self._tables = self._settled = None
+        if self._namespace.exists():
+            await self._namespace.ip(links.change(await self._observe(), State()))
+        await self._dnsmasq.remove()
+        await self._namespace.delete()
+
+    async def observe(self) -> VpcState | None:
+        """What works now; None when there is no namespace. After a difference the next ``apply`` looks again."""
+        if not self._namespace.exists():
+            self.doubt()
+            return None
+        found, translated = await self._observe(), await self._translated()
+        routed = {route.link for route in found.routes}
+        state = VpcState(
+            interfaces=frozenset(link.alias for link in found.links if _is_sound_tap(link) and link.name in routed),
+            public_addresses=frozenset(translated),
+        )
+        if self._applied is not None and (
+            found != wanted(self._applied) or translated != ruleset.public_addresses(self._applied)
+        ):
+            self.doubt()
+            self._tables = None
+        return state
+
+    async def open_tap(self, interface_id: str) -> int:
+        """A descriptor of the interface's tap. Raises OSError when the namespace is not there."""
+        name = tap_name(interface_id)
+        return await self._namespace.call(lambda: tap.attach(name))
+
+    async def listen(self, address: str, port: int) -> socket.socket:
+        """A listening socket in the namespace. Raises OSError when the address is not one of the namespace's."""
+        return await self._namespace.call(lambda: socket.create_server((address, port), backlog=128))
+
+    async def _write_rules(self, tables: tuple[nft.Table, ...]) -> None:
+        before, self._tables = self._tables, None
+        if before is None:
+            script = nft.replace(tables)
+        else:
+            script = "".join(nft.change(old, new) for old, new in zip(before, tables, strict=True))
+        if script:
+            await self._namespace.run("nft", "--file", "-", stdin=script.encode())
+        self._tables = tables
+
+    async def _make_links(self, vpc: VpcSpec) -> None:
+        found, target = await self._observe(), wanted(vpc)
+        if EDGE_LINK not in found.link_names():
+            await self._namespace.ip(["link set lo up"])
+            await self._namespace.call(lambda: write_settings((*ROUTER_SETTINGS, *_SETTINGS)))
+            await self._connect(self._id, self._namespace)
+        await self._forget(vpc, found)
+        fresh = [link.name for link in links.missing(found, target) if link.name != EDGE_LINK]
+        if fresh:
+            await self._namespace.call(lambda: [tap.create(name) for name in fresh])
+        await self._namespace.ip(links.change(found, target))
+
+    async def _forget(self, vpc: VpcSpec, found: State) -> None:
+        """Forgets connections of addresses that change hands, before the links tell no more whose they were."""
+        owners = {nic.private_address: nic.interface_id for nic in vpc.interfaces}
+        aliases = {link.name: link.alias for link in found.links}
+        before = {route.destination: aliases[route.link] for route in found.routes if _is_tap(route.link)}
+        filters = conntrack.all_of(address for address, owner in before.items() if owners.get(address) != owner)
+        inward, settled = ruleset.public_addresses(vpc), self._settled
+        if settled is None or any(inward.get(public) != private for public, private in settled.items()):
+            filters |= conntrack.stale(await conntrack.flows(self._namespace), inward)
+        await conntrack.forget(self._namespace, filters)
+        self._settled = inward
+
+    async def _observe(self) -> State:
+        return await links.observe(self._namespace, lambda name: name == EDGE_LINK or _is_tap(name))
+
+    async def _translated(self) -> dict[str, str]:
+        """Public → private address, as the kernel's map has it; none when the table is gone."""
+        answer = await self._namespace.run("nft", "--json", "list", "maps")
+        for entry in msgspec.json.decode(answer)["nftables"]:
+            found = entry.get("map", {})
+            if (f"{found.get('family')} {found.get('table')}", found.get("name")) == (ruleset.TABLE, "inward"):
+                return dict(found.get("elem", ()))
+        return {}
+
+
+def _destination(cidr: str) -> str:
+    """A CIDR as ``ip`` prints it."""
+    return str(ipaddress.IPv4Network(cidr)).removesuffix("/32")
+
+
+def _is_tap(name: str) -> bool:
+    return name.startswith(TAP_PREFIX)
+
+
+def _is_sound_tap(link: Link) -> bool:
+    return _is_tap(link.name) and link.mac == GATEWAY_MAC and bool(link.alias)
