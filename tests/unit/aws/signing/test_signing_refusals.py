@@ -139,6 +139,18 @@ def test_a_false_payload_of_s3_is_told_from_a_false_signature():
     assert refused.value.reason is Reason.WRONG_PAYLOAD
 
 
+def test_the_host_is_always_signed():
+    class Hostless(SigV4Auth):
+        def headers_to_sign(self, request):
+            names = super().headers_to_sign(request)
+            del names["host"]
+            return names
+
+    with pytest.raises(SignatureRefused) as refused:
+        verified(signed(Hostless, *EC2))
+    assert refused.value.reason is Reason.UNSIGNED_HEADER
+
+
 @pytest.mark.parametrize("payload", ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"])
 def test_only_s3_takes_unsigned_bodies(payload):
     class Unsigned(SigV4Auth):
