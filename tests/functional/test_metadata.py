@@ -5,11 +5,12 @@ import json
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from agent_host import LoopbackNetwork, guest_spec, metadata_spec, until
 from botocore.session import Session
 from botocore.utils import IMDSRegionProvider, InstanceMetadataFetcher, InstanceMetadataRegionFetcher
@@ -59,17 +60,23 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-async def imds(tmp_path: Path, identity: Path) -> AsyncIterator[Imds]:
+@asynccontextmanager
+async def serving(directory: Path, identity: Path) -> AsyncIterator[Imds]:
     network = LoopbackNetwork()
-    (tmp_path / "metadata").mkdir()
-    shutil.copy(identity, tmp_path / "metadata")
-    service = MetadataService(network, tmp_path / "metadata", SystemClock())
+    directory.mkdir()
+    shutil.copy(identity, directory)
+    service = MetadataService(network, directory, SystemClock())
     await service.open()
     service.accept([guest_spec(1), guest_spec(2)])
     await service.listen_in(frozenset({"vpc-1"}))
     yield Imds(service, network)
     await service.close()
+
+
+@pytest.fixture
+async def imds(tmp_path: Path, identity: Path) -> AsyncIterator[Imds]:
+    async with serving(tmp_path / "metadata", identity) as imds:
+        yield imds
 
 
 async def read_to_end(reader: asyncio.StreamReader) -> bytes:
@@ -129,6 +136,18 @@ async def test_botocore_finds_the_region_and_no_credentials(imds: Imds, tokens_r
     assert await asyncio.to_thread(provider.provide) == "eu-central-1"
     credentials = InstanceMetadataFetcher(timeout=5, base_url=f"{imds.url}/")
     assert await asyncio.to_thread(credentials.retrieve_iam_role_credentials) == {}
+
+
+def test_both_event_loops_will_do(tmp_path: Path, identity: Path) -> None:
+    async def fetch() -> None:
+        async with serving(tmp_path / "metadata", identity) as imds:
+            headers = "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n"
+            answer = await imds.get("/latest/api/token", method="PUT", headers=headers)
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+            assert (await imds.get("/latest/meta-data/instance-id")).endswith(b"i-1")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(fetch())
 
 
 async def test_each_guest_reads_its_own_and_strangers_nothing(imds: Imds) -> None:
