@@ -94,6 +94,8 @@ class Samples:
         match shape.type_name:
             case "boolean":
                 return self.random.random() < 0.5
+            case "integer" | "long" if shape.serialization.get("location") == "statusCode":
+                return self.random.randint(200, 299)
             case "integer" | "long":
                 limit = 2**31 if shape.type_name == "integer" else 2**63
                 low = max(int(metadata.get("min", -limit)), -limit)
@@ -118,7 +120,7 @@ class Samples:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, milliseconds=milliseconds)
 
     def text(self, shape):
-        if shape.serialization.get("jsonvalue"):
+        if shape.serialization.get("jsonvalue") and shape.serialization.get("location") == "header":
             return {"json": ["value"]}
         if getattr(shape, "enum", None):
             return self.random.choice(shape.enum)

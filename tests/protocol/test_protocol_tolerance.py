@@ -207,6 +207,21 @@ def test_a_result_with_a_member_that_is_not_modelled_is_a_programming_error(serv
         load_service(service, protocol).operation(operation).serialise(result, "id")
 
 
+@pytest.mark.parametrize(
+    ("service", "protocol", "operation", "result"),
+    [
+        ("ec2", "ec2", "DescribeVpcs", {"Vpcs": [{"VpcId": 1}]}),
+        ("ec2", "ec2", "DescribeVolumes", {"Volumes": [{"Size": "8"}]}),
+        ("ssm", "json", "GetParameter", {"Parameter": {"Name": 1}}),
+        ("ssm", "json", "GetParameter", {"Parameter": {"Version": "1"}}),
+        ("cloudwatch", "smithy-rpc-v2-cbor", "ListMetrics", {"NextToken": 1}),
+    ],
+)
+def test_a_result_with_a_value_of_another_type_is_a_programming_error(service, protocol, operation, result):
+    with pytest.raises((TypeError, ValueError)):
+        load_service(service, protocol).operation(operation).serialise(result, "id")
+
+
 def test_the_form_of_ec2_answers():
     operation = load_service("ec2").operation("DescribeVpcs")
     text = operation.serialise(

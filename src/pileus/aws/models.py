@@ -5,11 +5,11 @@ each shape (without documentation) and decoded shape by shape when ``pileus.aws.
 """
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 
@@ -134,7 +134,9 @@ class ServiceModel:
         self.metadata = document.metadata
         # Without documentation a model takes a quarter of the memory.
         encode = msgspec.json.encode
-        self._operations = {key: encode(_decode_operation(raw)) for key, raw in document.operations.items()}
+        # CloudFront's operations carry a version in their own name; clients know them by the key.
+        named = ((key, _decode_operation(raw)) for key, raw in document.operations.items())
+        self._operations = {key: encode(msgspec.structs.replace(operation, name=key)) for key, operation in named}
         self._shapes = {key: encode(_decode_shape(raw)) for key, raw in document.shapes.items()}
 
     @classmethod
@@ -145,14 +147,14 @@ class ServiceModel:
         if extras.exists():
             merge = msgspec.json.decode(extras.read_bytes()).get("merge", {})
             for shape, changes in merge.get("shapes", {}).items():
-                merged = msgspec.json.decode(document.shapes.get(shape, msgspec.Raw(b"{}"))) | changes
+                merged = _merge(msgspec.json.decode(document.shapes.get(shape, msgspec.Raw(b"{}"))), changes)
                 document.shapes[shape] = msgspec.Raw(msgspec.json.encode(merged))
         return cls(name, document)
 
     @property
-    def operation_names(self) -> Mapping[str, object]:
-        """The operations' names, as a set-like mapping (in the model's order)."""
-        return self._operations
+    def operation_names(self) -> KeysView[str]:
+        """The operations' names, in the model's order."""
+        return self._operations.keys()
 
     def operations(self) -> Iterator[OperationModel]:
         """All operations, decoded one after the other."""
@@ -171,6 +173,14 @@ class ServiceModel:
             if value is not None:
                 setattr(shape, trait, value)
         return shape
+
+
+def _merge(old: Any, new: Any) -> Any:
+    """``new`` over ``old``, dictionary by dictionary."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    both = cast(dict[str, Any], old), cast(dict[str, Any], new)
+    return both[0] | {key: _merge(both[0].get(key), value) for key, value in both[1].items()}
 
 
 def _data_directory() -> Path:

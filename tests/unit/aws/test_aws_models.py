@@ -35,3 +35,14 @@ def test_botocore_itself_is_not_imported():
     program = "import sys; from pileus.aws.routing import *; load_service('ec2'); print('botocore' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_changes_are_merged_member_by_member():
+    model = load_model("rds")
+    members = model.shape(model.operation("CopyDBSnapshot").input).members
+    assert "SourceRegion" in members
+    assert "SourceDBSnapshotIdentifier" in members
+
+
+def test_an_operation_has_the_name_that_clients_know():
+    assert load_model("cloudfront").operation("GetDistribution").name == "GetDistribution"

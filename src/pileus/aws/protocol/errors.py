@@ -2,6 +2,9 @@
 
 from pileus.base.errors import ServiceError
 
+_LONGEST = 200
+_MOST = 50  # a list of many items may break a limit with each of them
+
 
 class MalformedQueryString(ServiceError):
     """ec2, query: the form can't be read at all (not UTF-8, contradictory keys)."""
@@ -24,7 +27,7 @@ class UnknownParameter(ServiceError):
     code = "UnknownParameter"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"The parameter {name} is not recognized")
+        super().__init__(f"The parameter {name[:_LONGEST]} is not recognized")
 
 
 class InvalidParameterValue(ServiceError):
@@ -33,7 +36,7 @@ class InvalidParameterValue(ServiceError):
     code = "InvalidParameterValue"
 
     def __init__(self, name: str, value: str, expected: str) -> None:
-        super().__init__(f"Invalid value '{value}' for {name}. Must be {expected}.")
+        super().__init__(f"Invalid value '{value[:_LONGEST]}' for {name}. Must be {expected}.")
 
 
 class MalformedInput(ServiceError):
@@ -56,12 +59,12 @@ class NestedTooDeeply(SerializationException):
 
 
 class ConstraintViolation(ServiceError):
-    """query, json, rest-json, cbor: values outside the limits of the model, all of them in one message."""
+    """query, json, rest-json, cbor: values outside the limits of the model, told in one message."""
 
     def __init__(self, code: str, violations: list[str]) -> None:
         count = len(violations)
         noun = "error" if count == 1 else "errors"
-        super().__init__(f"{count} validation {noun} detected: {'; '.join(violations)}", code=code)
+        super().__init__(f"{count} validation {noun} detected: {'; '.join(violations[:_MOST])}", code=code)
 
 
 class MalformedXML(ServiceError):

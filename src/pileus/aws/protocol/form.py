@@ -29,7 +29,7 @@ def fields(request: HttpRequest) -> dict[str, str]:
                 name, _, value = field.partition("=")
                 name, value = _decode(name), _decode(value)
                 if name and found.setdefault(name, value) != value:
-                    raise MalformedQueryString(f"The parameter {name} has two values")
+                    raise MalformedQueryString(f"The parameter {name[:200]} has two values")
     except UnicodeDecodeError as error:
         raise MalformedQueryString("The request is not in UTF-8") from error
     return found
@@ -56,10 +56,10 @@ def tree(request: HttpRequest) -> dict[str, Any]:
         for prefix in prefixes:
             child: Node = node.setdefault(prefix, {})
             if isinstance(child, str):
-                raise MalformedQueryString(f"The parameter {name} contradicts another one")
+                raise MalformedQueryString(f"The parameter {name[:200]} contradicts another one")
             node = child
         if last in node:
-            raise MalformedQueryString(f"The parameter {name} contradicts another one")
+            raise MalformedQueryString(f"The parameter {name[:200]} contradicts another one")
         node[last] = value
     return root
 

@@ -13,7 +13,7 @@ from pileus.aws.protocol.constraints import Constraints
 from pileus.aws.protocol.errors import SerializationException, UnknownOperation
 from pileus.aws.protocol.faults import Fault
 from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, TreeReader, read_number, read_string
-from pileus.aws.protocol.tree_writer import TreeWriter
+from pileus.aws.protocol.tree_writer import TreeWriter, write_integer, write_string
 from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
 
 
@@ -44,10 +44,10 @@ def _write_number(value: float) -> float | str:
 
 
 _WRITERS: dict[str, Callable[[Any], Any]] = {
-    "string": str,
-    "character": str,
-    "integer": int,
-    "long": int,
+    "string": write_string,
+    "character": write_string,
+    "integer": write_integer,
+    "long": write_integer,
     "float": _write_number,
     "double": _write_number,
     "boolean": bool,

@@ -11,7 +11,7 @@ from pileus.aws.protocol.constraints import Constraints
 from pileus.aws.protocol.errors import SerializationException, UnknownOperation
 from pileus.aws.protocol.faults import Fault
 from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, TreeReader, read_number
-from pileus.aws.protocol.tree_writer import TreeWriter
+from pileus.aws.protocol.tree_writer import TreeWriter, write_integer, write_string
 from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
 
 
@@ -28,21 +28,20 @@ def _read_blob(value: Tree) -> bytes:
 _LEAVES: Mapping[str, Read] = {**COMMON_LEAVES, "timestamp": _read_timestamp, "blob": _read_blob}
 
 _WRITERS: dict[str, Callable[[Any], Any]] = {
-    "integer": int,
-    "long": int,
+    "string": write_string,
+    "character": write_string,
+    "integer": write_integer,
+    "long": write_integer,
     "float": float,
     "double": float,
     "boolean": bool,
     "blob": bytes,
+    "timestamp": lambda value: value,
 }
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _leaf(shape: Shape) -> Callable[[Any], Any]:
-    return _WRITERS.get(shape.type, _same)
+    return _WRITERS[shape.type]
 
 
 class RpcCborWire:

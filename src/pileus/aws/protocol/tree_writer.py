@@ -1,6 +1,7 @@
 """Turns results into the plain trees that JSON and CBOR encoders take."""
 
 from collections.abc import Callable, Mapping
+from operator import index
 from typing import Any
 
 from pileus.aws.models import ServiceModel, Shape
@@ -56,6 +57,18 @@ class TreeWriter:
 
         self._structures[shape.shape] = write
         return write
+
+
+def write_string(value: Any) -> str:
+    """Strings only: a number in place of one is a mistake of the service."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no string")
+    return value
+
+
+def write_integer(value: Any) -> int:
+    """Whole numbers only."""
+    return int(index(value))
 
 
 def _same(value: Any) -> Any:
