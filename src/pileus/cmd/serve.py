@@ -176,7 +176,6 @@ async def agent(layout: Layout, settings: Config) -> None:
     """The agent of this host, with the real drivers. Needs root."""
     from pileus.agent.agent import Agent, AgentSettings
     from pileus.agent.inventory import measure_capacity
-    from pileus.agent.state import read_boot_id
     from pileus.hostapi.channel import UnixAddress
 
     clock = SystemClock()
@@ -186,7 +185,6 @@ async def agent(layout: Layout, settings: Config) -> None:
         cloud_id=identity.cloud_id,
         state_dir=layout.agent,
         capacity=measure_capacity(layout.root),
-        boot_id=read_boot_id(),
         launch_limit=settings.launch_watchdog,
     )
     drivers = await real_drivers(layout, settings, clock)
@@ -202,7 +200,6 @@ async def simulated_agents(layout: Layout, settings: Config) -> None:
     """Many hosts over fake drivers in one process: guests that exist in memory only and run at once."""
     from pileus.agent.agent import Agent, AgentSettings, Drivers
     from pileus.agent.inventory import Capacity
-    from pileus.agent.state import read_boot_id
     from pileus.drivers.hypervisor.fake import FakeHypervisor
     from pileus.drivers.image.fake import FakeImages
     from pileus.drivers.network.fake import FakeNetwork
@@ -220,7 +217,6 @@ async def simulated_agents(layout: Layout, settings: Config) -> None:
             cloud_id=identity.cloud_id,
             state_dir=layout.agent / name,
             capacity=Capacity(vcpus=64, memory=64 << 10, disk=4096),
-            boot_id=read_boot_id(),
             launch_limit=None,
         )
         drivers = Drivers(

@@ -1,0 +1,208 @@
+"""The whole cloud in one process over fake drivers, behind a real socket: what ``pileus up --simulate`` is, for tests.
+
+async with SimulatedCloud(tmp_path) as cloud:
+    ec2 = cloud.client("ec2")            # botocore's client: call it in a thread
+    await asyncio.to_thread(ec2.run_instances, ImageId=cloud.image("tiny"), MinCount=1, MaxCount=1)
+"""
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import uvicorn
+
+from pileus.agent.agent import Agent, AgentSettings, Drivers
+from pileus.agent.inventory import Capacity
+from pileus.aws.client import client
+from pileus.base.clock import Clock, SystemClock
+from pileus.base.config import Config
+from pileus.base.sealing import Sealer
+from pileus.cmd.bootstrap import ensure_account, ensure_images
+from pileus.cmd.keyring import StoreKeyring
+from pileus.cmd.layout import Credentials
+from pileus.controllers.loop import Controllers
+from pileus.drivers.hypervisor.fake import FakeHypervisor
+from pileus.drivers.image.fake import FakeImages
+from pileus.drivers.network.fake import FakeNetwork
+from pileus.drivers.volume.fake import FakeVolumes
+from pileus.gateway.app import Gateway
+from pileus.gateway.throttle import Throttle
+from pileus.hostapi.channel import UnixAddress
+from pileus.hostapi.link import ConsoleError, HostLostError, LinkServer
+from pileus.operations.context import ConsoleUnavailable, Environment
+from pileus.operations.dispatch import Dispatcher
+from pileus.records import KINDS, Image
+from pileus.records import Host as HostRecord
+from pileus.scheduler import Scheduler
+from pileus.services import SERVICES
+from pileus.store import Store, open_store
+
+_CLOUD_ID = "simulated"
+
+
+class Host:
+    """One simulated host: its drivers outlive its agent, which can be killed and started."""
+
+    def __init__(self, name: str, directory: Path, link: Path, clock: Clock) -> None:
+        self.name = name
+        self.images = FakeImages()
+        self.hypervisor = FakeHypervisor(clock=clock)
+        self.network = FakeNetwork()
+        self.volumes = FakeVolumes(self.images)
+        self._link = link
+        self._clock = clock
+        self._settings = AgentSettings(
+            host_id=name,
+            cloud_id=_CLOUD_ID,
+            state_dir=directory / name,
+            capacity=Capacity(vcpus=64, memory=64 << 10, disk=4096),
+            launch_limit=None,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start_agent(self) -> None:
+        """Starts an agent over the drivers as they are."""
+        drivers = Drivers(hypervisor=self.hypervisor, network=self.network, volumes=self.volumes, images=self.images)
+        agent = Agent(drivers, UnixAddress(path=self._link), self._settings, self._clock)
+        self._task = asyncio.create_task(agent.run())
+
+    async def kill_agent(self) -> None:
+        """Ends the agent wherever it is; the guests run on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+
+class SimulatedCloud:
+    """Gateway, controllers and hosts over one store. ``directory`` must be short: unix socket paths are."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config: Config | None = None,
+        hosts: int = 1,
+        clock: Clock | None = None,
+        store_url: str | None = None,
+        durable: bool = False,
+    ) -> None:
+        self.config = config or Config()
+        self.clock = clock or SystemClock()
+        self.store: Store = open_store(
+            store_url or f"sqlite:///{directory}/cloud.sqlite", KINDS, self.clock, durable=durable
+        )
+        self._sealer = Sealer(bytes(32))
+        self._directory = directory
+        self._link_path = directory / "link"
+        self.hosts = [Host(f"host-{n}", directory, self._link_path, self.clock) for n in range(hosts)]
+        self._controllers: Controllers | None = None
+        self._control_task: asyncio.Task[None] | None = None
+        self._link: LinkServer | None = None
+        self._server: uvicorn.Server | None = None
+        self._server_task: asyncio.Task[None] | None = None
+        self.credentials: Credentials = Credentials(account="", access_key="", secret_key="")
+        self.endpoint = ""
+
+    async def __aenter__(self) -> Self:
+        ensure_account(self.store, self._sealer, self.config, self._directory / "credentials.json", self.clock.now())
+        self.credentials = msgspec.json.decode((self._directory / "credentials.json").read_bytes(), type=Credentials)
+        ensure_images(self.store, self.config, await self.hosts[0].images.observe())
+        await self.start_controllers()
+        for host in self.hosts:
+            host.start_agent()
+        await self.start_gateway()
+        await self._until_hosts_are_up()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop_gateway()
+        for host in self.hosts:
+            await host.kill_agent()
+        await self.kill_controllers()
+        self.store.close()
+
+    async def start_controllers(self) -> None:
+        """Starts the controllers and the hosts' link."""
+        controllers = Controllers(self.store, self.config, Scheduler(self.config), self.clock)
+        self._controllers = controllers
+        self._link = LinkServer(UnixAddress(path=self._link_path), controllers.hosts, cloud_id=_CLOUD_ID)
+        await self._link.start()
+        self._control_task = asyncio.create_task(controllers.run())
+
+    async def kill_controllers(self) -> None:
+        """Ends the controllers wherever they are."""
+        if self._control_task is not None and self._link is not None:
+            self._control_task.cancel()
+            await asyncio.gather(self._control_task, return_exceptions=True)
+            await self._link.close()
+            self._control_task = self._link = self._controllers = None
+
+    async def start_gateway(self) -> None:
+        """Serves the API on a loopback port."""
+        env = Environment(
+            config=self.config,
+            clock=self.clock,
+            sealer=self._sealer,
+            placement=Scheduler(self.config),
+            consoles=self,
+        )
+        gateway = Gateway(
+            keyring=StoreKeyring(self.store, self._sealer),
+            dispatch=Dispatcher(SERVICES, self.store, env),
+            regions=[region.name for region in self.config.regions],
+            default_region=self.config.default_region,
+            clock=self.clock,
+            throttle=Throttle(self.clock) if self.config.throttle else None,
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings = uvicorn.Config(gateway, lifespan="off", log_config=None, access_log=False, http="httptools")
+        self._server = uvicorn.Server(settings)
+        self._server.install_signal_handlers = lambda: None  # pyright: ignore[reportAttributeAccessIssue] - the test's signals stay the test's
+        self._server_task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:
+            await asyncio.sleep(0.005)
+
+    async def stop_gateway(self) -> None:
+        """Stops serving."""
+        if self._server is not None and self._server_task is not None:
+            self._server.should_exit = True
+            self._server.force_exit = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._server_task
+
+    async def read(self, host_id: str, instance_id: str, what: Any) -> bytes:
+        """The API's way to consoles, without the socket between."""
+        session = self._controllers.hosts.sessions.get(host_id) if self._controllers else None
+        if session is None:
+            raise ConsoleUnavailable("its host is not connected")
+        try:
+            return await session.console(instance_id, what)
+        except (ConsoleError, HostLostError, TimeoutError) as error:
+            raise ConsoleUnavailable(str(error)) from error
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A botocore client with the root access key. It blocks: call it in a thread."""
+        return client(
+            service,
+            endpoint=self.endpoint,
+            region=region or self.config.default_region,
+            access_key=self.credentials.access_key,
+            secret_key=self.credentials.secret_key,
+        )
+
+    def image(self, family: str) -> str:
+        """The AMI id of a family's image in the default region."""
+        images = self.store.view().list(Image, region=self.config.default_region)
+        return next(image.id for image in images if image.family == family)
+
+    async def _until_hosts_are_up(self) -> None:
+        while sum(host.state == "up" for host in self.store.view().list(HostRecord)) < len(self.hosts):
+            await asyncio.sleep(0.005)
