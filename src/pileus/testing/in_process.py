@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pileus.aws.protocol import Fragment, load_service
 from pileus.base.config import Config
+from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id, new_request_id
 from pileus.base.sealing import Sealer
 from pileus.operations.call import Call, Identity
@@ -170,6 +171,14 @@ class DirectCloud:
         )
         load_service(service).operation(operation).serialise(result, new_request_id())
         return _plain(result)
+
+    async def refusal(self, service: str, operation: str, /, **params: Any) -> ServiceError:
+        """The error that an operation gives. Raises AssertionError when it gives none."""
+        try:
+            await self.call(service, operation, **params)
+        except ServiceError as error:
+            return error
+        raise AssertionError(f"{operation} was not refused")
 
 
 def _plain(value: Any) -> Any:

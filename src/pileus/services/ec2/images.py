@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 _ALIASES = frozenset({"amazon", "aws-backup-vault", "aws-marketplace"})
 
 
+_SCAN_RESULTS = (
+    "critical-fix-available-since",
+    "finding-scan-date",
+    "high-fix-available-since",
+    "highest-finding-severity-label",
+    "informational-fix-available-since",
+    "low-fix-available-since",
+    "medium-fix-available-since",
+)
+"""What Amazon Inspector would know of an image."""
+
+
 class NotAuthorized(ServiceError):
     """The image is visible to the caller, but is another account's."""
 
@@ -146,6 +158,7 @@ IMAGES = Listing(
         "ramdisk-id": absent,
         "root-device-name": lambda _, image: image.root_device_name,
         "root-device-type": constant("ebs"),
+        **{f"scan-result.{name}": absent for name in _SCAN_RESULTS},
         "source-image-id": absent,
         "source-image-region": absent,
         "source-instance-id": absent,

@@ -36,6 +36,11 @@ def system_status(context: Context, instance: Instance) -> str:
     return "ok" if instance.state is State.RUNNING else "initializing"
 
 
+def volumes_status(context: Context, instance: Instance) -> str:
+    """Whether its volumes, which are on its host, are well: as ``system_status``."""
+    return system_status(context, instance)
+
+
 _REACHABILITY = {"ok": "passed", "impaired": "failed", "initializing": "initializing"}
 
 
@@ -53,6 +58,7 @@ def _draw(context: Context, instance: Instance) -> dict[str, Any]:
         "InstanceState": draw_state(instance.state),
         "InstanceStatus": _summary(instance_status(context, instance)),
         "SystemStatus": _summary(system_status(context, instance)),
+        "AttachedEbsStatus": _summary(volumes_status(context, instance)),
         "Operator": {"Managed": False},
         "Events": [],
     }
@@ -68,6 +74,8 @@ STATUSES = Listing(
     page=Page(least=5, most=1000),
     exclusive=True,
     filters={
+        "application-status.status": absent,
+        "attached-ebs-status.status": volumes_status,
         "availability-zone": lambda _, instance: instance.zone,
         "availability-zone-id": lambda _, instance: instance.zone_id,
         "event.code": absent,
