@@ -4,6 +4,9 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from pileus.store.errors import OutcomeUnknown
 
 
 class Backend(Protocol):
@@ -59,3 +62,12 @@ class Backend(Protocol):
     def close(self) -> None:
         """Gives everything back; no other method may be running."""
         ...
+
+
+def commit(connection: sa.Connection, transaction: sa.RootTransaction) -> None:
+    """Commits, or throws away the connection, which may still have the transaction open. Raises OutcomeUnknown."""
+    try:
+        transaction.commit()
+    except OperationalError as error:
+        connection.invalidate()
+        raise OutcomeUnknown(str(error.orig)) from error

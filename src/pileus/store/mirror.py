@@ -87,10 +87,10 @@ class Table:
         else:
             buckets.append(self.entries)
         buckets.sort(key=len)
-        smallest, *others = buckets
-        found: Iterable[Entry] = smallest.values()
-        if others:
-            found = [entry for key, entry in smallest.items() if all(key in bucket for bucket in others)]
+        keys: Iterable[str] = buckets[0]
+        for bucket in buckets[1:]:
+            keys = [key for key in keys if key in bucket]
+        found = [self.entries[key] for key in keys]
         if account is None or region is None:
             found = [entry for entry in found if _in_scope(entry, account, region)]
         return sorted(found, key=_born)

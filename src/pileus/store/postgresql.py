@@ -11,7 +11,8 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
-from pileus.store.errors import OutcomeUnknown, StoreBusy, StoreUnavailable
+from pileus.store.backend import commit
+from pileus.store.errors import StoreBusy, StoreUnavailable
 from pileus.store.schema import documents, migrate
 
 _WRITER = 7_020_735_100
@@ -43,8 +44,10 @@ class PostgresqlBackend:
             pool_pre_ping=True,
             connect_args=_CONNECT,
         )
-        settings = (
+        limits = (
             f"SET lock_timeout = '{int(patience * 1000)}ms'; SET idle_in_transaction_session_timeout = '{_IDLE}s'; "
+        )
+        durability = (
             # Stronger settings of the operator (remote_apply) are kept.
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
             if durable
@@ -53,7 +56,7 @@ class PostgresqlBackend:
 
         @event.listens_for(self._engine, "connect")
         def configure(connection: "psycopg.Connection[Any]", _: Any) -> None:  # pyright: ignore[reportUnusedFunction] - by decorator
-            connection.execute(settings.encode())
+            connection.execute((limits + durability).encode())
             connection.commit()
 
         self._reader: psycopg.Connection[Any] | None = None
@@ -73,10 +76,7 @@ class PostgresqlBackend:
         with _named_errors(), self._engine.connect() as connection, connection.begin() as transaction:
             connection.execute(_lock)
             yield connection
-            try:
-                transaction.commit()
-            except OperationalError as error:
-                raise OutcomeUnknown(str(error.orig)) from error
+            commit(connection, transaction)
 
     def head(self) -> int:
         try:

@@ -12,7 +12,8 @@ from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
-from pileus.store.errors import OutcomeUnknown, StoreBusy, StoreUnavailable
+from pileus.store.backend import commit
+from pileus.store.errors import StoreBusy, StoreUnavailable
 from pileus.store.schema import documents, migrate
 from pileus.store.wake import Bell
 
@@ -66,10 +67,7 @@ class SqliteBackend:
             connection.begin() as transaction,
         ):
             yield connection
-            try:
-                transaction.commit()
-            except OperationalError as error:
-                raise OutcomeUnknown(str(error.orig)) from error
+            commit(connection, transaction)
 
     def head(self) -> int:
         try:

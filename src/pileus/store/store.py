@@ -84,11 +84,12 @@ class Store:
 
     def close(self) -> None:
         """Finishes the queued transactions, ends the watches and closes the database."""
-        if not self._closed:
-            self._closed = True
-            self._writer.close()
-            self._hub.close()
-            self._backend.close()
+        self._writer.close()
+        self._hub.close()
+        with self._catching_up:
+            if not self._closed:
+                self._closed = True
+                self._backend.close()
 
     def _load(self) -> Mirror:
         mirror = Mirror(self._kinds, 0)
@@ -98,7 +99,7 @@ class Store:
     def _refresh(self) -> Mirror:
         """Brings the mirror to the head of the change log."""
         with self._catching_up:
-            if self._closed and not self._writer.is_alive():
+            if self._closed:
                 raise StoreClosed("the store is closed")
             if self._backend.head() != self._mirror.revision:
                 try:
@@ -116,7 +117,7 @@ class Store:
 
     async def _watch(self, since: int) -> AsyncIterator[Sequence[Change]]:
         with self._hub.subscribe() as event:
-            while not self._closed:
+            while not self._hub.closed:
                 event.clear()
                 batch = self._mirror.changes_since(since)
                 if batch is None:

@@ -21,16 +21,16 @@ class Hub:
         self._backend = backend
         self._refresh = refresh
         self._lock = threading.Lock()
-        self._events: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._events: dict[asyncio.AbstractEventLoop, set[asyncio.Event]] = {}
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
 
     @contextlib.contextmanager
     def subscribe(self) -> Generator[asyncio.Event]:
         """An event of the running loop that is set after every growth of the log, at times also without one."""
-        event = asyncio.Event()
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
         with self._lock:
-            self._events[event] = asyncio.get_running_loop()
+            self._events.setdefault(loop, set()).add(event)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="store-watch", daemon=True)
                 self._thread.start()
@@ -38,21 +38,33 @@ class Hub:
             yield event
         finally:
             with self._lock:
-                del self._events[event]
+                self._events[loop].discard(event)
+                if not self._events[loop]:
+                    del self._events[loop]
 
     def wake(self) -> None:
         """Wakes the watches of this process. Thread-safe."""
         with self._lock:
-            for event, loop in self._events.items():
+            for loop in self._events:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-                    loop.call_soon_threadsafe(event.set)
+                    loop.call_soon_threadsafe(self._set, loop)
+
+    @property
+    def closed(self) -> bool:
+        return self._stopping.is_set()
 
     def close(self) -> None:
+        """Ends the thread, if there is one, and wakes everybody a last time."""
         self._stopping.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             self._backend.interrupt()
             self._thread.join()
         self.wake()
+
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs in the loop, and so never beside a ``subscribe`` of the same loop."""
+        for event in self._events.get(loop, ()):
+            event.set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

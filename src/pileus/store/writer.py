@@ -68,10 +68,6 @@ class Writer:
             self._jobs.put((work, future))
         return future
 
-    def is_alive(self) -> bool:
-        """Whether transactions may still be running."""
-        return self._thread.is_alive()
-
     def close(self) -> None:
         """Finishes what is queued."""
         with self._closing:
