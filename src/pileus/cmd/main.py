@@ -241,7 +241,7 @@ def serve(place: Place, process: str, listener: int, simulate: bool) -> None:
         case "api":
             processes.run("api", processes.api(place.layout, place.settings, listener))
         case "controller":
-            processes.run("controller", processes.controller(place.layout, place.settings))
+            processes.run("controller", processes.controller(place.layout, place.settings, simulate=simulate))
         case _:
             one = processes.simulated_agents if simulate else processes.agent
             processes.run("agent", one(place.layout, place.settings))

@@ -101,11 +101,12 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
         store.close()
 
 
-async def controller(layout: Layout, settings: Config) -> None:
+async def controller(layout: Layout, settings: Config, *, simulate: bool) -> None:
     """The controllers, the host link and the console socket; sets a new cloud up first."""
     from pileus.cmd.bootstrap import ensure_account, ensure_images
     from pileus.controllers.console import ConsoleServer
     from pileus.controllers.loop import Controllers
+    from pileus.drivers.image.fake import FakeImages
     from pileus.drivers.image.local import LocalImages
     from pileus.hostapi.channel import UnixAddress
     from pileus.hostapi.link import LinkServer
@@ -116,7 +117,7 @@ async def controller(layout: Layout, settings: Config) -> None:
     clock = SystemClock()
     store = open_store(layout.store_url(settings), KINDS, clock)
     ensure_account(store, _sealer(layout), settings, layout.credentials, clock.now())
-    images = LocalImages(layout.images)
+    images = FakeImages() if simulate else LocalImages(layout.images)
     ensure_images(store, settings, await images.observe())
     controllers = Controllers(store, settings, Scheduler(settings), clock)
     link = LinkServer(

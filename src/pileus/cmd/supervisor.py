@@ -46,9 +46,10 @@ def children(layout: Layout, listener: int, *, simulate: bool) -> list[Child]:
     """The processes of a cloud. The agent alone keeps privileges, and only when it drives real guests."""
     python = [sys.executable, "-m", "pileus.cmd.main", "--data-dir", str(layout.root), "serve"]
     writable = [layout.root]
-    agent = [*python, "agent", *(["--simulate"] if simulate else [])]
+    mode = ["--simulate"] if simulate else []
+    agent = [*python, "agent", *mode]
     return [
-        Child("controller", unprivileged([*python, "controller"], writable)),
+        Child("controller", unprivileged([*python, "controller", *mode], writable)),
         Child("api", unprivileged([*python, "api", "--listener", str(listener)], writable)),
         Child("agent", unprivileged(agent, writable) if simulate else bound_to_parent(agent)),
     ]
