@@ -11,8 +11,9 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from pileus.aws.http import Headers, HttpRequest, HttpResponse
+from pileus.aws.routing import SIGNING_NAMES
 
-SERVICES = ("ec2", "iam", "sts", "ssm", "service-quotas", "cloudwatch", "kms", "s3")
+SERVICES = (*SIGNING_NAMES.values(), "eks")  # the last for rest-json, which none of our own services speaks
 
 
 @cache

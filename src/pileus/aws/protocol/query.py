@@ -11,7 +11,7 @@ from pileus.aws.protocol.errors import UnknownOperation
 from pileus.aws.protocol.faults import Fault
 from pileus.aws.protocol.form_reader import Ec2Reader, QueryReader
 from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
-from pileus.aws.protocol.xml_writer import XmlWriter, escape
+from pileus.aws.protocol.xml_writer import DECLARATION, XmlWriter, escape
 
 _CONTENT_TYPE = "text/xml;charset=UTF-8"
 
@@ -40,7 +40,9 @@ class QueryWire:
     def serialiser(self, operation: OperationModel) -> Serialise:
         content = self._writer.content(self._model.shape(operation.output) if operation.output else EMPTY)
         wrapper = operation.output.result_wrapper if operation.output else None
-        start = f'<{operation.name}Response xmlns="{self._namespace}">' + (f"<{wrapper}>" if wrapper else "")
+        start = f'{DECLARATION}<{operation.name}Response xmlns="{self._namespace}">' + (
+            f"<{wrapper}>" if wrapper else ""
+        )
         middle = (f"</{wrapper}>" if wrapper else "") + "<ResponseMetadata><RequestId>"
         end = f"</RequestId></ResponseMetadata></{operation.name}Response>"
 
@@ -54,7 +56,8 @@ class QueryWire:
         message = next((members.pop(name) for name in ("message", "Message") if name in members), fault.message)
         further = self._writer.content(fault.shape)(members) if fault.shape else ""
         text = (
-            f'<ErrorResponse xmlns="{self._namespace}"><Error><Type>{fault.type}</Type><Code>{escape(fault.code)}</Code>'
+            f'{DECLARATION}<ErrorResponse xmlns="{self._namespace}"><Error>'
+            f"<Type>{fault.type}</Type><Code>{escape(fault.code)}</Code>"
             f"<Message>{escape(message)}</Message>{further}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         return xml_response(fault.status, text, request_id)
@@ -83,7 +86,7 @@ class Ec2Wire:
         return parse
 
     def serialiser(self, operation: OperationModel) -> Serialise:
-        start = f'<{operation.name}Response xmlns="{self._namespace}"><requestId>'
+        start = f'{DECLARATION}<{operation.name}Response xmlns="{self._namespace}"><requestId>'
         # Where the model has no result the service says true, and some clients look at it.
         end = f"{'' if operation.output else '<return>true</return>'}</{operation.name}Response>"
         content = self._writer.content(self._model.shape(operation.output) if operation.output else EMPTY)
@@ -95,8 +98,9 @@ class Ec2Wire:
 
     def error(self, fault: Fault, request_id: str) -> HttpResponse:
         text = (
-            f"<Response><Errors><Error><Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message></Error>"
-            f"</Errors><RequestID>{request_id}</RequestID></Response>"
+            f"{DECLARATION}<Response><Errors><Error>"
+            f"<Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message>"
+            f"</Error></Errors><RequestID>{request_id}</RequestID></Response>"
         )
         return xml_response(fault.status, text, request_id)
 
@@ -105,6 +109,6 @@ class Ec2Wire:
 
 
 def xml_response(status: int, text: str, request_id: str) -> HttpResponse:
-    """An XML document as an answer."""
+    """A whole XML document as an answer."""
     headers = [("Content-Type", _CONTENT_TYPE), ("x-amzn-RequestId", request_id)]
-    return HttpResponse(status, headers, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode())
+    return HttpResponse(status, headers, text.encode())

@@ -17,7 +17,7 @@ from pileus.aws.protocol.json import JSON_LEAVES, decode, json_leaf
 from pileus.aws.protocol.tree_reader import TreeReader
 from pileus.aws.protocol.tree_writer import TreeWriter
 from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
-from pileus.aws.protocol.xml_writer import XmlWriter, escape
+from pileus.aws.protocol.xml_writer import DECLARATION, XmlWriter, escape
 from pileus.base.errors import ServiceError
 
 _JSON = "application/json"
@@ -230,4 +230,4 @@ def _no_body(rest: Mapping[str, Any]) -> tuple[str, bytes]:
 
 
 def _document(text: str) -> bytes:
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+    return f"{DECLARATION}{text}".encode()

@@ -14,6 +14,9 @@ from pileus.aws.protocol.lazy import Compiled
 
 Write = Callable[[Any], str]
 
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+"""What every document begins with."""
+
 # Beside the markup: a carriage return would be read back as a line feed, and what XML 1.0 can't hold at all.
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 _find_special = _SPECIAL.search
