@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pileus.aws.protocol import load_service
-from pileus.services import SERVICES
+from pileus.services.registry import SERVICES
 
 PAGE = Path(__file__).parent.parent / "docs" / "coverage.md"
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess  # noqa: TID251 - the constant DEVNULL
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from pileus.base.clock import SystemClock
 from pileus.base.config import Config
 from pileus.base.process import spawn
 from pileus.cmd.layout import Credentials, Layout
+from pileus.cmd.plan import supervisor_command
 from pileus.cmd.privileges import CONTROL_UID
 
 _clock = SystemClock()
@@ -61,9 +61,7 @@ def start(layout: Layout, settings: Config, *, simulate: bool, patience: float =
         layout.prepare(CONTROL_UID, simulate=simulate)
         with (layout.logs / "supervisor.log").open("ab") as output:
             spawn(
-                sys.executable,
-                *("-m", "pileus.cmd.main", "--data-dir", str(layout.root), "up", "--foreground"),
-                *(["--simulate"] if simulate else []),
+                *supervisor_command(layout, settings, simulate=simulate),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -51,20 +51,15 @@ def main(context: click.Context, data_dir: Path | None, port: int | None) -> Non
 def up(place: Place, simulate: bool, foreground: bool) -> None:
     """Start the cloud on this machine. Harmless when it runs already."""
     from pileus.cmd import cloud
+    from pileus.cmd.plan import supervisor_command
     from pileus.cmd.privileges import CONTROL_UID
-    from pileus.cmd.supervisor import supervise
 
     if not simulate and os.geteuid() != 0:
         raise click.ClickException("Real instances need root. Run as root, or add --simulate.")
     if foreground:
         place.layout.prepare(CONTROL_UID, simulate=simulate)
-        try:
-            supervise(place.layout, place.settings, simulate=simulate)
-        except BlockingIOError as error:
-            raise click.ClickException("The cloud in this data directory is running already.") from error
-        except OSError as error:
-            raise click.ClickException(f"Port {place.settings.port} can't be had: {error}") from error
-        return
+        argv = supervisor_command(place.layout, place.settings, simulate=simulate)
+        os.execv(argv[0], argv)  # noqa: S606 - becomes the supervisor
     begin = _clock.monotonic()
     try:
         cloud.start(place.layout, place.settings, simulate=simulate)

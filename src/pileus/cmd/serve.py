@@ -58,7 +58,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     from pileus.operations.dispatch import Dispatcher
     from pileus.records import KINDS
     from pileus.scheduler import Scheduler
-    from pileus.services import SERVICES
+    from pileus.services.registry import SERVICES
     from pileus.store import open_store
 
     clock = SystemClock()

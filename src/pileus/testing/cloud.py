@@ -38,7 +38,7 @@ from pileus.operations.dispatch import Dispatcher
 from pileus.records import KINDS, Image
 from pileus.records import Host as HostRecord
 from pileus.scheduler import Scheduler
-from pileus.services import SERVICES
+from pileus.services.registry import SERVICES
 from pileus.store import Store, open_store
 
 _CLOUD_ID = "simulated"
