@@ -1,6 +1,7 @@
 """The cloud's configuration: ``config.toml`` in the data directory. Read by the composition roots in ``pileus.cmd``."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -29,6 +30,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         reserved_memory: MiB of each host kept for the host itself.
         uplink: the host's interface by which guests with public addresses reach the outside; None: not at all.
         throttle: whether requests are limited by EC2's token buckets.
+        accelerator: ``kvm``, ``tcg``, or ``auto``: a probe boots something to find out whether KVM works.
         guest_uids: the first and the last numeric user id for guests; each running guest has its own.
         simulated_hosts: how many hosts ``--simulate`` pretends to have, with 64 processors and 64 GiB each.
         launch_watchdog: seconds without any console output after which a launch is reset.
@@ -46,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reserved_memory: int = 2048
     uplink: str | None = None
     throttle: bool = False
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     guest_uids: tuple[int, int] = (700000, 799999)
     simulated_hosts: int = 8
     launch_watchdog: float = 120.0

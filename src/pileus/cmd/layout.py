@@ -44,6 +44,7 @@ class Layout:
         self.agent = self.root / "agent"
         self.images = self.root / "images"
         self.logs = self.root / "logs"
+        self.accelerator_file = self.root / "accelerator.json"
         self.pid_file = self.root / "supervisor.pid"
         self.lock_file = self.root / "supervisor.lock"
 

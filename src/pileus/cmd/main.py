@@ -115,12 +115,12 @@ def status(place: Place) -> None:
 def doctor(place: Place) -> None:
     """Say what this machine lacks, and how to get it. Boots something to find out which accelerator works."""
     from pileus.cmd.doctor import examine, report
-    from pileus.drivers.hypervisor.qemu.accelerator import probe
+    from pileus.cmd.serve import choose_accelerator
 
     well = report(examine(place.layout.root), click.echo)
     if well:
         place.layout.root.mkdir(parents=True, exist_ok=True)
-        click.echo(f"ok    accelerator          {asyncio.run(probe(place.layout.root, _clock))}")
+        click.echo(f"ok    accelerator          {asyncio.run(choose_accelerator(place.layout, place.settings))}")
     sys.exit(0 if well else 1)
 
 

@@ -150,7 +150,6 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     """The drivers of this host: QEMU, Linux networking, local volumes and images."""
     from pileus.agent.agent import Drivers
     from pileus.drivers.hypervisor.qemu import QemuHypervisor
-    from pileus.drivers.hypervisor.qemu.accelerator import probe
     from pileus.drivers.image.local import LocalImages
     from pileus.drivers.network.linux import LinuxNetwork
     from pileus.drivers.volume.local import LocalVolumes
@@ -159,7 +158,10 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     first, last = settings.guest_uids
     return Drivers(
         hypervisor=QemuHypervisor(
-            layout.root, accelerator=await probe(layout.root, clock), uids=range(first, last + 1), clock=clock
+            layout.root,
+            accelerator=await choose_accelerator(layout, settings),
+            uids=range(first, last),
+            clock=clock,
         ),
         network=LinuxNetwork(
             layout.root,
@@ -171,6 +173,24 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
         volumes=LocalVolumes(layout.root, images),
         images=images,
     )
+
+
+async def choose_accelerator(layout: Layout, settings: Config) -> str:
+    """``kvm`` or ``tcg``: as configured, or what is found to boot one of this host's images (kept until the next reboot)."""
+    from pileus.drivers.hypervisor.qemu.accelerator import probe
+    from pileus.drivers.image.local import LocalImages
+
+    if settings.accelerator != "auto":
+        return settings.accelerator
+    kernels = [
+        layout.images / image.content / image.kernel
+        for image in await LocalImages(layout.images).observe()
+        if image.kernel
+    ]
+    # The last of the guests' user ids is left to the trial.
+    verdict = await probe(layout.accelerator_file, kernels[-1] if kernels else None, uid=settings.guest_uids[1])
+    _log.info("accelerator chosen", extra={"accelerator": verdict.accelerator, "reason": verdict.reason})
+    return verdict.accelerator
 
 
 async def agent(layout: Layout, settings: Config) -> None:
