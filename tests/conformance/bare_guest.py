@@ -92,7 +92,8 @@ class BareGuest:
     def start(self) -> None:
         """Turns the guest on; returns as soon as QEMU runs."""
         (self._directory / "metadata.json").write_text(json.dumps(self.metadata))
-        (self._directory / "qmp").unlink(missing_ok=True)
+        for leftover in ("qmp", "console"):
+            (self._directory / leftover).unlink(missing_ok=True)
         self._qemu = subprocess.Popen(self._inside(*self.command()), stdin=subprocess.DEVNULL)
 
     def command(self) -> list[str]:
@@ -108,7 +109,7 @@ class BareGuest:
             "-netdev", "tap,id=net,ifname=tap,script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile=",
             "-device", "pvpanic",
-            "-chardev", f"file,id=console,path={self._directory / 'console'},append=on", "-serial", "chardev:console",
+            "-chardev", f"file,id=console,path={self._directory / 'console'}", "-serial", "chardev:console",
             "-qmp", f"unix:{self._directory / 'qmp'},server=on,wait=off",
         ]  # fmt: skip
         if self.manifest.kernel and self.manifest.initrd and not self._firmware:
@@ -125,14 +126,15 @@ class BareGuest:
         _run(*self._inside(sys.executable, "-c", WAIT_FOR_BANNER, ADDRESS, str(seconds)))
         return time.monotonic() - begin
 
-    def ssh(self, command: str, *, user: str | None = None, options: Sequence[str] = ()) -> str:
+    def ssh(self, command: str, *, user: str | None = None, options: Sequence[str] = (), check: bool = True) -> str:
         """Runs a command in the guest and returns what it prints. Raises CalledProcessError when it fails."""
         return _run(
             *self._inside(
                 "ssh", "-q", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=30",
                 *options, f"{user or self.manifest.user}@{ADDRESS}", command,
-            )
+            ),
+            check=check,
         )  # fmt: skip
 
     def run(self, *argv: str) -> str:
@@ -149,7 +151,7 @@ class BareGuest:
         return self.console()
 
     def console(self) -> str:
-        """All that the serial console has shown, over all boots."""
+        """All that the serial console has shown since the last ``start``."""
         path = self._directory / "console"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -244,5 +246,5 @@ class BareGuest:
         return ["ip", "netns", "exec", self._namespace, *argv]
 
 
-def _run(*argv: str) -> str:
-    return subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
+def _run(*argv: str, check: bool = True) -> str:
+    return subprocess.run(argv, check=check, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout

@@ -130,11 +130,21 @@ def _partial(final: Path) -> Generator[Path]:
     try:
         yield partial
         partial.chmod(0o755)
-        os.sync()
+        for path in (*partial.iterdir(), partial):
+            _flush(path)
         partial.rename(final)
     except BaseException:
         shutil.rmtree(partial)
         raise
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or directory is on the disk: after a power cut, what has its final name must be whole."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _link(source: Path, target: Path) -> None:

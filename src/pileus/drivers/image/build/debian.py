@@ -5,7 +5,7 @@ service lets the owner in before cloud-init has started, cloud-init's stages sha
 does DHCP, and nothing runs that a virtual machine has no use for.
 """
 
-import os
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -25,7 +25,17 @@ INCLUDE = (
     "e2fsprogs", "fdisk", "gdisk", "iproute2", "iputils-ping", "netbase", "procps",
     "bash-completion", "ca-certificates", "curl", "less", "vim-tiny", "wget",
 )  # fmt: skip
-GROUPS = "adm,audio,cdrom,dialout,dip,floppy,plugdev,sudo,video"  # as Debian's cloud.cfg gives its default user
+# How mmdebstrap is told to do it. The user and its groups are what cloud-init would make; the initrd, which is for
+# booting by GRUB only, holds what virtual machines have.
+SETUP = (
+    f"--include={','.join(INCLUDE)}",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
+    '--essential-hook=echo "MODULES=list" >"$1/etc/initramfs-tools/conf.d/cloud.conf"',
+    '--essential-hook=printf "%s\\n" virtio_pci virtio_blk virtio_net virtio_scsi >"$1/etc/initramfs-tools/modules"',
+    '--customize-hook=chroot "$1" useradd --create-home --uid 1000 --shell /bin/bash'
+    " --groups adm,audio,cdrom,dialout,dip,floppy,plugdev,sudo,video admin",
+)
 OFFSET = disk.MIB
 
 ENABLED = {
@@ -65,7 +75,7 @@ class Debian:
         user="admin",
         ssm_path="/aws/service/debian/release/12/latest/amd64",
         codename="bookworm",
-        size=2048 * disk.MIB,
+        size=4096 * disk.MIB,
         cmdline="root=/dev/vda1 rw console=tty0 console=ttyS0,115200 net.ifnames=0 tsc=reliable",
         min_memory=256,
         sources=("debian.py", "files/debian"),
@@ -97,31 +107,23 @@ class Debian:
 
 def _bootstrap(packages: Sequence[Package], files: Sequence[Path], work: Workspace) -> Path:
     """The tree of installed packages as a tar file: from the cache when the same packages were there before."""
-    early_files = FILES / "etc/initramfs-tools"
-    tar = work.cache / "rootfs" / f"{package_list_id(packages)}.tar"
+    key = hashlib.sha256("\n".join([package_list_id(packages), *SETUP]).encode()).hexdigest()
+    tar = work.cache / "rootfs" / f"{key}.tar"
     if tar.exists():
         return tar
     work.progress("installing the packages (about a minute)")
     tar.parent.mkdir(parents=True, exist_ok=True)
     repository = work.scratch / "repository"
     _write_repository(packages, files, repository)
-    partial = tar.with_suffix(".partial")
+    partial = work.scratch / "rootfs.tar"
     process.run_sync(
-        "mmdebstrap",
-        "--mode=root",
-        "--variant=apt",
-        "--format=tar",
-        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-        f"--include={','.join(INCLUDE)}",
-        # The kernel's installation makes its initrd: it must find its configuration.
-        f'--essential-hook=mkdir -p "$1/etc" && cp -r "{early_files}" "$1/etc"',
-        f'--customize-hook=chroot "$1" useradd --create-home --uid 1000 --shell /bin/bash --groups {GROUPS} admin',
-        "bookworm",
-        str(partial),
-        f"deb [trusted=yes] copy://{repository} ./",
-        timeout=1800,
-    )
-    partial.rename(tar)
+        "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar", *SETUP, "bookworm", str(partial),
+        f"deb [trusted=yes] copy://{repository} ./", timeout=1800,
+    )  # fmt: skip
+    for older in tar.parent.iterdir():
+        older.unlink()
+    shutil.move(partial, tar.with_suffix(".partial"))
+    tar.with_suffix(".partial").rename(tar)
     return tar
 
 
@@ -133,7 +135,7 @@ def _write_repository(packages: Sequence[Package], files: Sequence[Path], reposi
     repository.mkdir()
     stanzas: list[str] = []
     for package, file in zip(packages, files, strict=True):
-        os.symlink(file.resolve(), repository / file.name)
+        (repository / file.name).symlink_to(file.resolve())
         stanzas.append(re.sub(r"^Filename: .*$", f"Filename: ./{file.name}", package.stanza, flags=re.MULTILINE))
     (repository / "Packages").write_text("\n".join(stanzas))
 
@@ -146,6 +148,9 @@ def _configure(root: Path) -> None:
         origin = "/etc/systemd/system" if (units / unit).exists() else "/lib/systemd/system"
         (wants / unit).unlink(missing_ok=True)
         (wants / unit).symlink_to(f"{origin}/{unit}")
+    (units / "sshd.service").unlink()
+    (units / "sshd.service").symlink_to("/etc/systemd/system/ssh.service")
+    (units / "multi-user.target.wants/ssh.service").unlink()
     for unit in MASKED:
         (units / unit).symlink_to("/dev/null")
     generators = root / "etc/systemd/system-generators"

@@ -46,11 +46,11 @@ class Archive:
     def __init__(self, codename: str, cache: Path) -> None:
         self._codename = codename
         self._cache = cache
+        self._options: tuple[str, ...] | None = None
 
     def candidates(self, names: Sequence[str]) -> tuple[Package, ...]:
         """The newest version of each package, without what they depend on."""
-        with self._apt_options() as options:
-            text = process.run_sync("apt-cache", *options, "show", "--no-all-versions", *names).decode()
+        text = process.run_sync("apt-cache", *self._apt(), "show", "--no-all-versions", *names).decode()
         found = {package.name: package for package in _parse(text)}
         if missing := [name for name in names if name not in found]:
             raise PackageError(f"apt knows no package {', '.join(missing)}: run apt-get update")
@@ -58,16 +58,16 @@ class Archive:
 
     def closure(self, names: Sequence[str]) -> tuple[Package, ...]:
         """The packages (apt patterns are welcome) with all that they depend on, as installed into an empty system."""
-        with self._apt_options() as options:
-            plan = process.run_sync("apt-get", *options, "--simulate", "install", *names).decode()
-            chosen = re.findall(r"^Inst (\S+) \((\S+) ", plan, re.MULTILINE)
-            wanted = [f"{name}={version}" for name, version in chosen]
-            text = process.run_sync("apt-cache", *options, "show", *wanted).decode()
+        plan = process.run_sync("apt-get", *self._apt(), "--simulate", "install", *names).decode()
+        chosen = re.findall(r"^Inst (\S+) \((\S+) ", plan, re.MULTILINE)
+        wanted = [f"{name}={version}" for name, version in chosen]
+        text = process.run_sync("apt-cache", *self._apt(), "show", *wanted).decode()
         return tuple(sorted(_parse(text), key=lambda package: package.name))
 
     def update(self) -> None:
         """Reads the indexes anew from wherever the machine's apt gets them."""
         process.run_sync("apt-get", "--quiet", "update", timeout=600)
+        self._options = None
 
     def fetch(self, packages: Iterable[Package]) -> list[Path]:
         """The package files, downloaded where the cache lacks them.
@@ -84,11 +84,11 @@ class Archive:
         return [self._checked(package, self._cache / package.file_name) for package in packages]
 
     def _download(self, packages: Sequence[Package]) -> None:
-        with self._apt_options() as options, tempfile.TemporaryDirectory(dir=self._cache) as scratch:
+        with tempfile.TemporaryDirectory(dir=self._cache) as scratch:
             exact = [f"{package.name}={package.version}" for package in packages]
             # apt drops to a user of its own for downloads, who can't write here.
             unboxed = ("-o", "APT::Sandbox::User=root")
-            process.run_sync("apt-get", *options, *unboxed, "download", *exact, cwd=scratch, timeout=1800)
+            process.run_sync("apt-get", *self._apt(), *unboxed, "download", *exact, cwd=scratch, timeout=1800)
             for package in packages:
                 self._checked(package, Path(scratch, package.file_name)).rename(self._cache / package.file_name)
 
@@ -99,33 +99,27 @@ class Archive:
         path.unlink()
         raise PackageError(f"{package.file_name} is not what apt's index says; it was removed, try again")
 
-    def _apt_options(self) -> "_AptOptions":
-        return _AptOptions(self._codename)
-
-
-class _AptOptions:
-    """Options that make apt see an empty system and only Debian's own sources, while it uses the machine's indexes."""
-
-    def __init__(self, codename: str) -> None:
-        self._codename = codename
-        self._sources = tempfile.NamedTemporaryFile("w", suffix=".list")  # noqa: SIM115 - closed by __exit__
-
-    def __enter__(self) -> tuple[str, ...]:
-        self._sources.write("".join(_debian_sources(self._codename)))
-        self._sources.flush()
-        settings = {
-            "Dir::Etc::SourceList": self._sources.name,
-            "Dir::Etc::SourceParts": "/dev/null",
-            "Dir::State::status": "/dev/null",
-            # The machine's installed packages and pins must not decide what goes into an image.
-            "Dir::Etc::Preferences": "/dev/null",
-            "Dir::Etc::PreferencesParts": "/dev/null",
-            "APT::Install-Recommends": "false",
-        }
-        return tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
-
-    def __exit__(self, *_: object) -> None:
-        self._sources.close()
+    def _apt(self) -> tuple[str, ...]:
+        """Options that make apt see an empty system and only Debian's own sources, while it uses the machine's indexes."""
+        if self._options is None:
+            state = self._cache / "apt"  # what apt makes of the indexes, kept: making it takes seconds
+            state.mkdir(parents=True, exist_ok=True)
+            sources = state / f"{self._codename}.list"
+            _replace(sources, "".join(_debian_sources(self._codename)))
+            settings = {
+                "Dir::Etc::SourceList": sources,
+                "Dir::Etc::SourceParts": "/dev/null",
+                "Dir::State::status": "/dev/null",
+                # Explicitly: container images turn these two off.
+                "Dir::Cache::pkgcache": state / "pkgcache.bin",
+                "Dir::Cache::srcpkgcache": state / "srcpkgcache.bin",
+                # The machine's pins must not decide what goes into an image.
+                "Dir::Etc::Preferences": "/dev/null",
+                "Dir::Etc::PreferencesParts": "/dev/null",
+                "APT::Install-Recommends": "false",
+            }
+            self._options = tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
+        return self._options
 
 
 def _debian_sources(codename: str) -> list[str]:
@@ -148,6 +142,15 @@ def _debian_sources(codename: str) -> list[str]:
     if not lines:
         raise PackageError(f"apt has no indexes of Debian {codename}: add it to apt's sources, run apt-get update")
     return lines
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file that others may be reading, unless it says that already."""
+    if not path.exists() or path.read_text() != text:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).rename(path)
 
 
 def _parse(text: str) -> list[Package]:
