@@ -157,6 +157,7 @@ class Agent:
         if (spec := await asyncio.to_thread(self._state.load_spec)) is not None:
             self._distribute(spec)
         self._take_loop = self._start_loop("spec", self._take_newest)
+        self._sync_loop = self._start_loop("spec to disk", self._sync_spec)
         self._start_loop("images", self._look_for_images)
         self._start_loop("survey", self._survey_everything)
 
@@ -191,6 +192,11 @@ class Agent:
             self._newest = self._newest or spec
             raise
         self._distribute(spec)
+        self._sync_loop.wake()
+
+    async def _sync_spec(self) -> None:
+        if self._spec is not None:
+            await asyncio.to_thread(self._state.sync)
 
     def _distribute(self, spec: HostSpec) -> None:
         """Everyone starts on their part at once; guests wait for what they need of the others."""

@@ -11,7 +11,8 @@ Cause = Literal["", "asked", "guest-shutdown", "guest-panic", "crash", "watchdog
 class GuestObservation(Spec, frozen=True, kw_only=True):
     """One guest as the agent sees it.
 
-    ``boot`` and ``reset`` are those that the observation is about. ``phase``:
+    ``boot`` and ``reset`` are those that the observation is about: a guest that does not run is said to be so at the
+    boot that is asked for, which it may never have reached. ``phase``:
         absent: never started here, or nothing left but volumes; preparing: network, disks or process being made;
         running: QEMU runs the guest; stopping: asked to stop; off: no process, ``cause`` says why;
         failed: can't be made to run, ``detail`` says why (permanent for this boot); gone: removed as asked.
@@ -49,7 +50,10 @@ class HostInventory(Spec, frozen=True, kw_only=True):
 
 
 class HostReport(Spec, frozen=True, kw_only=True, tag="report"):
-    """A host's observation at a spec revision; ``full`` means that what is not listed is not there."""
+    """What changed on a host, or everything: ``full`` means that what is not listed is not there.
+
+    ``revision`` is that of the newest spec whose network was tried; ``network_ready`` says whether it is applied.
+    """
 
     host_id: str
     revision: int

@@ -16,6 +16,7 @@ def test_the_last_spec_is_found_again(tmp_path: Path) -> None:
     assert state.load_spec() is None
     state.keep_spec(HostSpec(revision=6))
     state.keep_spec(SPEC)
+    state.sync()
     assert StateDirectory(tmp_path / "agent").load_spec() == SPEC
 
 
