@@ -8,7 +8,7 @@ import msgspec
 from pileus.base.errors import ServiceError
 from pileus.catalogue import describe, instance_types, offerings
 from pileus.operations.context import Context
-from pileus.operations.filters import Field, compile_filters
+from pileus.operations.filters import Field, Predicate, compile_filters
 from pileus.operations.paging import Page, paginate
 from pileus.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
 from pileus.services.ec2.regions import configured_zones
@@ -138,17 +138,20 @@ def describe_instance_types(context: Context, params: "DescribeInstanceTypesRequ
     predicates = compile_filters(params.get("Filters", ()), _FILTERS, tags=False)
     offered = _offered(context)
     known = instance_types() if params.get("IncludeUnsupportedInRegion") else sorted(offered)
-    names: Sequence[str] = params.get("InstanceTypes") or known
     if params.get("InstanceTypes"):
         _check_named(params, frozenset(known))
-    documents = ({**describe(name), "SupportedInRegion": name in offered} for name in dict.fromkeys(names))
-    found = [one for one in documents if all(holds(context, one) for holds in predicates)]
-    page, token = paginate(context, params, found, Page(least=5, most=100, default=100), _type_name)
-    return {"InstanceTypes": page, "NextToken": token}
+    names: Iterable[str] = dict.fromkeys(params.get("InstanceTypes") or known)
+    if predicates:
+        names = (name for name in names if _holds(context, describe(name), predicates))
+    page, token = paginate(context, params, list(names), Page(least=5, most=100, default=100), str)
+    return {
+        "InstanceTypes": [{**describe(name), "SupportedInRegion": name in offered} for name in page],
+        "NextToken": token,
+    }
 
 
-def _type_name(document: Document) -> str:
-    return document["InstanceType"]
+def _holds(context: Context, document: Document, predicates: Sequence[Predicate[Document]]) -> bool:
+    return all(holds(context, document) for holds in predicates)
 
 
 def _check_named(params: "DescribeInstanceTypesRequestTypeDef", known: frozenset[str]) -> None:

@@ -4,8 +4,8 @@ import pytest
 from documented import documented_filters, service_model
 
 from pileus.base.errors import ServiceError
-from pileus.services.registry import SERVICES
 from pileus.services.ec2.api import ec2 as declared
+from pileus.services.registry import SERVICES
 
 OPERATIONS = sorted(declared.operations)
 
