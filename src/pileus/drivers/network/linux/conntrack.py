@@ -29,17 +29,21 @@ async def forget(namespace: Namespace, filters: Collection[str]) -> None:
         await namespace.run("conntrack", "--load-file", "-", stdin=script.encode())
 
 
-def stale(tracked: Iterable[Flow], inward: Mapping[str, str]) -> set[str]:
-    """The filters for those translated flows that the present translation, public → private, does not explain."""
+def stale(tracked: Iterable[Flow], inward: Mapping[str, str], released: Collection[str]) -> set[str]:
+    """The filters for those flows that go on by an ownership that ended. Few: a deletion walks the kernel's whole table.
+
+    Args:
+        inward: the present translation, public → private address.
+        released: private addresses whose interface is gone, or another one now.
+    """
     filters: set[str] = set()
     for source, destination, answerer, answered in tracked:
         if answerer != destination and inward.get(destination) != answerer:
             filters.add(f"--orig-dst {destination} --reply-src {answerer}")
         if answered != source and inward.get(answered) != source:
             filters.add(f"--orig-src {source} --reply-dst {answered}")
+        if source in released:
+            filters.add(f"--orig-src {source}")
+        if answerer in released:
+            filters.add(f"--reply-src {answerer}")
     return filters
-
-
-def all_of(addresses: Iterable[str]) -> set[str]:
-    """The filters for every flow that begins or ends at one of the addresses, translated or not."""
-    return {f"--{end} {address}" for address in addresses for end in ("orig-src", "orig-dst", "reply-src", "reply-dst")}

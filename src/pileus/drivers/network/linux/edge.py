@@ -97,11 +97,13 @@ class Edge:
         self._link = f"{name}-edge"
         self._address = host
         self._uplink = uplink
-        self._applied: tuple[State, Pools] | None = None
+        self._applied: State | None = None
+        self._pools: Pools | None = None
+        """What the host is known to route here."""
 
     async def open(self, pools: Pools) -> None:
         """Makes the edge, its filter and the way to the host."""
-        await self._check_overlap(pools)
+        self.doubt()
         await self._namespace.create()
         tables = [table(self._address, has_uplink=self._uplink is not None)]
         await self._namespace.run("nft", "--file", "-", stdin=nft.replace(tables).encode())
@@ -109,8 +111,7 @@ class Edge:
         # Without one local address, be it lo's, the kernel takes no next hop for valid.
         await self._namespace.ip(["link set lo up"])
         await self._join_host()
-        if self._uplink is not None:
-            await self._uplink.open(self._link, pools)
+        await self._route_host(pools)
 
     async def connect(self, vpc_id: str, vpc: Namespace) -> None:
         """Makes the veth to a VPC's namespace in one step; one that has lost its other end is made anew."""
@@ -124,27 +125,22 @@ class Edge:
                 f" peer name {EDGE_LINK} address {LOWER_MAC} netns {vpc.name}"
             ]
         )
-        self.doubt()
+        self._applied = None
 
     async def apply(self, pools: Pools, vpcs: Iterable[str], public: Mapping[str, str]) -> None:
         """Routes the public addresses (address → VPC id) to their VPCs, whose veths exist; unused veths go."""
         target = wanted(self._address, pools, vpcs, public, has_uplink=self._uplink is not None)
-        if (target, pools) == self._applied:
+        if target == self._applied and pools == self._pools:
             return
-        self.doubt()
+        self._applied = None
         await self._namespace.ip(links.change(await self._observe(), target))
-        found = await links.observe(self._host, lambda name: name == self._link)
-        commands = links.change(found, wanted_on_host(self._link, self._address, pools))
-        if commands:
-            await self._check_overlap(pools)
-            await self._host.ip(commands)
-            if self._uplink is not None:
-                await self._uplink.open(self._link, pools)
-        self._applied = target, pools
+        if pools != self._pools:
+            await self._route_host(pools)
+        self._applied = target
 
     def doubt(self) -> None:
         """What was applied may have been changed: the next ``apply`` looks again."""
-        self._applied = None
+        self._applied = self._pools = None
 
     async def observe(self) -> frozenset[str]:
         """The public addresses that are routed to a VPC. A difference from what was applied makes ``apply`` look again."""
@@ -152,7 +148,7 @@ class Edge:
             self.doubt()
             return frozenset()
         found = await self._observe()
-        if self._applied is not None and found != self._applied[0]:
+        if self._applied is not None and found != self._applied:
             self.doubt()
         return frozenset(route.destination for route in found.routes if route.link.startswith(VETH_PREFIX))
 
@@ -181,6 +177,14 @@ class Edge:
                 f" peer name {HOST_LINK} address {LOWER_MAC} netns {self._namespace.name}"
             ]
         )
+
+    async def _route_host(self, pools: Pools) -> None:
+        await self._check_overlap(pools)
+        found = await links.observe(self._host, lambda name: name == self._link)
+        await self._host.ip(links.change(found, wanted_on_host(self._link, self._address, pools)))
+        if self._uplink is not None:
+            await self._uplink.open(self._link, pools)
+        self._pools = pools
 
     async def _observe(self) -> State:
         return await links.observe(self._namespace, lambda name: name == HOST_LINK or name.startswith(VETH_PREFIX))

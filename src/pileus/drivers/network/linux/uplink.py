@@ -31,7 +31,7 @@ def table(name: str, link: str, uplink: str, pools: tuple[ipaddress.IPv4Network,
                 f'iifname "{link}" oifname != "{uplink}" drop',
             ),
         ),
-        "masquerade": Chain(
+        "leave": Chain(
             hook="type nat hook postrouting priority srcnat; policy accept;",
             rules=(f'oifname "{uplink}" ip saddr {{ {sources} }} masquerade',),
         ),
@@ -41,7 +41,7 @@ def table(name: str, link: str, uplink: str, pools: tuple[ipaddress.IPv4Network,
             hook="type filter hook forward priority filter; policy accept;",
             rules=(f'iifname "{uplink}" oifname != "{link}" drop',),
         )
-    return Table(name=f"inet {name}", elements={}, chains=chains)
+    return Table(name=f"inet {_table_name(name)}", elements={}, chains=chains)
 
 
 class Uplink:
@@ -65,7 +65,7 @@ class Uplink:
         if _KEPT_CLOSED in chains:
             write_settings([(f"ipv4/conf/{self._uplink}/forwarding", "0")])
         if chains:
-            await self._host.run("nft", "delete", "table", "inet", self._name)
+            await self._host.run("nft", "delete", "table", "inet", _table_name(self._name))
 
     async def _forwards(self) -> bool:
         (answer,) = await self._host.show(f"netconf show dev {self._uplink}")
@@ -75,4 +75,11 @@ class Uplink:
         """The chains of our table; none when there is no table."""
         entries = msgspec.json.decode(await self._host.run("nft", "--json", "list", "chains"))["nftables"]
         chains = (entry["chain"] for entry in entries if "chain" in entry)
-        return [chain["name"] for chain in chains if (chain["family"], chain["table"]) == ("inet", self._name)]
+        return [
+            chain["name"] for chain in chains if (chain["family"], chain["table"]) == ("inet", _table_name(self._name))
+        ]
+
+
+def _table_name(cloud: str) -> str:
+    """Not the cloud's bare name, for that may be a word of nft's language."""
+    return f"cloud_{cloud}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from pileus.base.process import ProcessError
 from pileus.drivers.network.linux import conntrack, links, nft, ruleset, tap
 from pileus.drivers.network.linux.dnsmasq import Dnsmasq
 from pileus.drivers.network.linux.links import Address, Link, Neighbour, Route, State
@@ -16,6 +17,7 @@ from pileus.drivers.network.linux.names import (
     LOWER_MAC,
     METADATA,
     NEXT_HOP,
+    TAP_GROUP,
     TAP_PREFIX,
     UPPER_MAC,
     gateway,
@@ -113,6 +115,8 @@ class Vpc:
         self.doubt()
         self._tables = self._settled = None
         if self._namespace.exists():
+            # By their group: the kernel needs some 25 ms for each removal, however many links it is of.
+            await self._namespace.ip([f"link delete group {TAP_GROUP}"])
             await self._namespace.ip(links.change(await self._observe(), State()))
         await self._dnsmasq.remove()
         await self._namespace.delete()
@@ -164,18 +168,18 @@ class Vpc:
         fresh = [link.name for link in links.missing(found, target) if link.name != EDGE_LINK]
         if fresh:
             await self._namespace.call(lambda: [tap.create(name) for name in fresh])
-        await self._namespace.ip(links.change(found, target))
+        await self._namespace.ip([f"link set {name} group {TAP_GROUP}" for name in fresh] + links.change(found, target))
 
     async def _forget(self, vpc: VpcSpec, found: State) -> None:
         """Forgets connections of addresses that change hands, before the links tell no more whose they were."""
         owners = {nic.private_address: nic.interface_id for nic in vpc.interfaces}
         aliases = {link.name: link.alias for link in found.links}
         before = {route.destination: aliases[route.link] for route in found.routes if _is_tap(route.link)}
-        filters = conntrack.all_of(address for address, owner in before.items() if owners.get(address) != owner)
+        released = {address for address, owner in before.items() if owners.get(address) != owner}
         inward, settled = ruleset.public_addresses(vpc), self._settled
-        if settled is None or any(inward.get(public) != private for public, private in settled.items()):
-            filters |= conntrack.stale(await conntrack.flows(self._namespace), inward)
-        await conntrack.forget(self._namespace, filters)
+        if released or settled is None or any(inward.get(public) != private for public, private in settled.items()):
+            flows = await conntrack.flows(self._namespace)
+            await conntrack.forget(self._namespace, conntrack.stale(flows, inward, released))
         self._settled = inward
 
     async def _observe(self) -> State:
@@ -183,12 +187,14 @@ class Vpc:
 
     async def _translated(self) -> dict[str, str]:
         """Public → private address, as the kernel's map has it; none when the table is gone."""
-        answer = await self._namespace.run("nft", "--json", "list", "maps")
-        for entry in msgspec.json.decode(answer)["nftables"]:
-            found = entry.get("map", {})
-            if (f"{found.get('family')} {found.get('table')}", found.get("name")) == (ruleset.TABLE, "inward"):
-                return dict(found.get("elem", ()))
-        return {}
+        try:
+            answer = await self._namespace.run("nft", "--json", "list", "map", *ruleset.TABLE.split(), "inward")
+        except ProcessError as error:
+            if "No such file or directory" in error.stderr:
+                return {}
+            raise
+        (found,) = (entry["map"] for entry in msgspec.json.decode(answer)["nftables"] if "map" in entry)
+        return dict(found.get("elem", ()))
 
 
 def _destination(cidr: str) -> str:

@@ -1,0 +1,354 @@
+"""A place to try a network driver with real packets: a namespace that plays the host, and namespaces that play guests.
+
+A guest's namespace has a tap of its own, and a thread copies frames between it and the tap that the driver hands out,
+with the offloads that QEMU's virtio-net asks for: at both ends is a Linux network stack, and no machine needs to boot.
+"""
+
+import ctypes
+import fcntl
+import os
+import secrets
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pileus.drivers.network.linux.network import LinuxNetwork
+from pileus.hostapi.spec import GroupSpec, InterfaceSpec, NetworkSpec, RuleSpec, VpcSpec
+
+Result = TypeVar("Result")
+
+CLONE_NEWNET = 0x40000000
+TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+TAP_NO_PI_VNET_HDR = 0x0002 | 0x1000 | 0x4000
+CHECKSUM_AND_SEGMENTS = 0x01 | 0x02 | 0x04
+LONGEST_FRAME = 1 << 17
+
+OPEN = RuleSpec(protocol="-1", cidr="0.0.0.0/0")
+HOST = "203.0.113.1"
+
+
+def group(
+    name: str, *ingress: RuleSpec, egress: tuple[RuleSpec, ...] = (OPEN,), members: tuple[str, ...] = ()
+) -> GroupSpec:
+    """A group that lets everything out, as a new one of EC2 does."""
+    return GroupSpec(group_id=name, ingress=ingress, egress=egress, members=members)
+
+
+def tcp(port: int, *, cidr: str | None = None, source: str | None = None) -> RuleSpec:
+    """A rule for one port."""
+    return RuleSpec(protocol="tcp", from_port=port, to_port=port, cidr=cidr, group=source)
+
+
+def interface(
+    number: int, *groups: str, public: str | None = None, subnet: str = "10.0.0.0/20", **other: object
+) -> InterfaceSpec:
+    """``eni-<number>`` with the address base + number of its subnet."""
+    base = subnet.rsplit(".", 1)[0]
+    values: dict[str, object] = {
+        "interface_id": f"eni-{number}",
+        "mac": f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+        "private_address": f"{base}.{number}",
+        "subnet_cidr": subnet,
+        "groups": groups,
+        "hostname": f"ip-{base.replace('.', '-')}-{number}",
+        "names": (f"ip-{base.replace('.', '-')}-{number}.ec2.internal",),
+        "public_address": public,
+        "public_names": () if public is None else (f"ec2-{public.replace('.', '-')}.compute.example.com",),
+    }
+    return InterfaceSpec(**(values | other))
+
+
+def vpc(name: str, groups: tuple[GroupSpec, ...], *interfaces: InterfaceSpec) -> VpcSpec:
+    """A VPC with the CIDR 10.0.0.0/16."""
+    return VpcSpec(vpc_id=name, cidrs=("10.0.0.0/16",), domain="ec2.internal", groups=groups, interfaces=interfaces)
+
+
+def network(*vpcs: VpcSpec) -> NetworkSpec:
+    """All of them."""
+    return NetworkSpec(vpcs=vpcs)
+
+
+def inside(namespace: str, work: Callable[[], Result]) -> Result:
+    """Performs ``work`` in a thread inside the namespace."""
+
+    def enter() -> Result:
+        set_namespace(Path("/run/netns", namespace))
+        return work()
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(enter).result()
+
+
+def set_namespace(path: Path) -> None:
+    """Moves the calling thread into a network namespace."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"can't enter {path}")
+    finally:
+        os.close(descriptor)
+
+
+class Guest:
+    """A network stack behind an interface of the driver's. Every method may be called from the host's namespace."""
+
+    def __init__(self, namespace: str, host_tap: int, spec: InterfaceSpec) -> None:
+        self.namespace = namespace
+        self.spec = spec
+        self.address = spec.private_address
+        self._closing, self._close = os.pipe()
+        self._servers: list[socket.socket] = []
+        subprocess.run(["ip", "netns", "add", namespace], check=True)
+        self._host_tap = host_tap
+        self._guest_tap = inside(namespace, self._make_tap)
+        for descriptor in (self._host_tap, self._guest_tap):
+            fcntl.ioctl(descriptor, TUNSETOFFLOAD, CHECKSUM_AND_SEGMENTS)
+            os.set_blocking(descriptor, False)
+        self._pump = threading.Thread(target=self._copy_frames, daemon=True)
+        self._pump.start()
+        self.ip(f"link set eth0 address {spec.mac} up", "link set lo up")
+
+    def configure(self) -> Self:
+        """Gives eth0 its address and default route by hand."""
+        prefix = self.spec.subnet_cidr.split("/")[1]
+        gateway = self.spec.subnet_cidr.split("/")[0].rsplit(".", 1)[0] + ".1"
+        self.ip(f"address add {self.address}/{prefix} dev eth0", f"route add default via {gateway}")
+        return self
+
+    def ip(self, *commands: str) -> None:
+        """Performs ``ip`` commands in the guest."""
+        subprocess.run(
+            ["ip", "-netns", self.namespace, "-batch", "-"],
+            input="\n".join(commands).encode(),
+            check=True,
+            capture_output=True,
+        )
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program in the guest; it may fail."""
+        return subprocess.run(
+            ["nsenter", f"--net=/run/netns/{self.namespace}", *argv],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def pings(self, address: str) -> bool:
+        """Whether an echo request is answered."""
+        return self.run("busybox", "ping", "-c", "1", "-W", "1", address).returncode == 0
+
+    def serve(self, port: int) -> Self:
+        """Answers every connection on the port with the address that it came from, and sends back what comes in."""
+        server = inside(self.namespace, lambda: socket.create_server(("0.0.0.0", port)))
+        self._servers.append(server)
+        threading.Thread(target=_answer, args=(server,), daemon=True).start()
+        return self
+
+    def connect(self, address: str, port: int, *, source_port: int = 0, timeout: float = 0.7) -> str | None:
+        """The address as which the server at the other end sees us; None when it does not answer."""
+        return inside(self.namespace, lambda: reach(address, port, source_port=source_port, timeout=timeout))
+
+    def open(self, address: str, port: int) -> socket.socket:
+        """A connection from the guest that stays open; the server's greeting is read."""
+        connection = inside(self.namespace, lambda: socket.create_connection((address, port), timeout=5))
+        connection.recv(100)
+        return connection
+
+    def send_frame(self, frame: bytes) -> None:
+        """Puts an Ethernet frame on eth0 as it is."""
+
+        def send() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+                raw.bind(("eth0", 0))
+                raw.send(frame)
+
+        inside(self.namespace, send)
+
+    def sniffer(self) -> socket.socket:
+        """A socket that receives every frame on eth0 from now on; reading gives up after 0.5 s."""
+
+        def listen() -> socket.socket:
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            raw.bind(("eth0", 0))
+            raw.settimeout(0.5)
+            return raw
+
+        return inside(self.namespace, listen)
+
+    def close(self) -> None:
+        """Removes the guest."""
+        for server in self._servers:
+            server.close()
+        os.write(self._close, b"x")
+        self._pump.join()
+        for descriptor in (self._host_tap, self._guest_tap, self._closing, self._close):
+            os.close(descriptor)
+        subprocess.run(["ip", "netns", "delete", self.namespace], check=True)
+
+    def _make_tap(self) -> int:
+        descriptor = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", b"eth0", TAP_NO_PI_VNET_HDR))
+        return descriptor
+
+    def _copy_frames(self) -> None:
+        other = {self._host_tap: self._guest_tap, self._guest_tap: self._host_tap}
+        poll = select.poll()
+        for descriptor in (*other, self._closing):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            for descriptor, event in poll.poll():
+                if descriptor == self._closing:
+                    return
+                if event & (select.POLLERR | select.POLLNVAL):  # the tap was removed under its guest
+                    poll.unregister(descriptor)
+                    continue
+                with suppress(OSError):
+                    os.write(other[descriptor], os.read(descriptor, LONGEST_FRAME))
+
+
+class World:
+    """A machine on the host's uplink."""
+
+    def __init__(self, namespace: str, host: str) -> None:
+        self.namespace = namespace
+        subprocess.run(["ip", "netns", "add", namespace], check=True)
+        subprocess.run(
+            ["ip", "-netns", host, "link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns", namespace],
+            check=True,
+        )
+        for name, link, address in ((host, "up0", "198.51.100.1/24"), (namespace, "eth0", "198.51.100.2/24")):
+            subprocess.run(["ip", "-netns", name, "address", "add", address, "dev", link], check=True)
+            subprocess.run(["ip", "-netns", name, "link", "set", link, "up"], check=True)
+        subprocess.run(["ip", "-netns", namespace, "route", "add", "203.0.113.0/24", "via", "198.51.100.1"], check=True)
+        self._server = inside(namespace, lambda: socket.create_server(("0.0.0.0", 80)))
+        threading.Thread(target=_answer, args=(self._server,), daemon=True).start()
+
+    def connect(self, address: str, port: int) -> str | None:
+        """The same as ``Guest.connect``."""
+        return inside(self.namespace, lambda: reach(address, port))
+
+    def close(self) -> None:
+        """Removes it."""
+        self._server.close()
+        subprocess.run(["ip", "netns", "delete", self.namespace], check=True)
+
+
+class Lab:
+    """The host's namespace, entered by the thread that made the lab, and everything in it until ``close``."""
+
+    def __init__(self) -> None:
+        self.name = f"t{secrets.token_hex(3)}"
+        self.host = f"{self.name}h"
+        self.root = Path("/run", self.host)
+        self.drivers: list[LinuxNetwork] = []
+        self._guests: list[Guest] = []
+        self._worlds: list[World] = []
+        subprocess.run(["ip", "netns", "add", self.host], check=True)
+        subprocess.run(["ip", "-netns", self.host, "link", "set", "lo", "up"], check=True)
+        self._before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        set_namespace(Path("/run/netns", self.host))
+
+    def driver(self, suffix: str = "", **options: object) -> LinuxNetwork:
+        """A driver in this host; the same suffix is the same cloud."""
+        made = LinuxNetwork(self.root / f"net{suffix}", f"{self.name}{suffix}", **options)
+        self.drivers.append(made)
+        return made
+
+    async def guest(self, driver: LinuxNetwork, spec: InterfaceSpec) -> Guest:
+        """A guest behind the interface, without an address yet."""
+        tap = await driver.open_tap(spec.interface_id)
+        guest = Guest(f"{self.name}g{len(self._guests)}", tap, spec)
+        self._guests.append(guest)
+        return guest
+
+    def world(self) -> "World":
+        """What lies beyond the host's link up0: 198.51.100.2, while the host is 198.51.100.1."""
+        made = World(f"{self.name}w", self.host)
+        self._worlds.append(made)
+        return made
+
+    def connect(self, address: str, port: int, *, timeout: float = 0.7) -> str | None:
+        """The same as ``Guest.connect``, from the host."""
+        return reach(address, port, timeout=timeout)
+
+    def rules(self) -> str:
+        """The host's own nftables rules."""
+        return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+
+    def links(self) -> set[str]:
+        """The host's links."""
+        return {name for _, name in socket.if_nameindex()}
+
+    def forwarding(self, link: str) -> str:
+        """The host's setting for packets that come in by a link."""
+        return Path(f"/proc/sys/net/ipv4/conf/{link}/forwarding").read_text().strip()
+
+    def namespaces(self) -> set[str]:
+        """The namespaces that belong to clouds of this lab."""
+        return {path.name for path in Path("/run/netns").iterdir() if path.name.startswith(self.name)} - {
+            self.host,
+            *(guest.namespace for guest in self._guests),
+        }
+
+    def processes(self) -> list[int]:
+        """The processes that were started for clouds of this lab."""
+        return [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdecimal() and str(self.root) in _command_line(entry)
+        ]
+
+    async def close(self) -> None:
+        """Removes it all."""
+        for guest in self._guests:
+            guest.close()
+        self._guests.clear()
+        for driver in self.drivers:
+            await driver.destroy()
+        for world in self._worlds:
+            world.close()
+        set_namespace(Path(f"/proc/self/fd/{self._before}"))
+        os.close(self._before)
+        subprocess.run(["ip", "netns", "delete", self.host], check=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def reach(address: str, port: int, *, source_port: int = 0, timeout: float = 0.7) -> str | None:
+    """What a server of ``Guest.serve`` says, as seen from the calling thread's namespace."""
+    try:
+        with socket.create_connection((address, port), timeout=timeout, source_address=("", source_port)) as connection:
+            return connection.recv(100).decode()
+    except OSError:
+        return None
+
+
+def _answer(server: socket.socket) -> None:
+    while True:
+        try:
+            connection, peer = server.accept()
+        except OSError:
+            return
+        threading.Thread(target=_echo, args=(connection, f"{peer[0]}:{peer[1]}"), daemon=True).start()
+
+
+def _echo(connection: socket.socket, greeting: str) -> None:
+    with connection, suppress(OSError):
+        connection.sendall(greeting.encode())
+        while data := connection.recv(65536):
+            connection.sendall(data)
+
+
+def _command_line(entry: Path) -> str:
+    try:
+        return entry.joinpath("cmdline").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
