@@ -88,7 +88,6 @@ class Guest:
         await self._loop.stop()
 
     async def _pass(self) -> float | None:
-        hypervisor = self._around.hypervisor
         taken: Step | None = None
         while True:
             state = (await self._around.sightings.fresh()).get(self.instance_id)
@@ -98,30 +97,44 @@ class Guest:
             if step == "rest":
                 if not await self._watch.hangs():
                     return self._watch.remaining
-                log.warning(
-                    "guest hangs at launch, restarting it", extra={"instance": self.instance_id, "cause": "watchdog"}
-                )
-                await hypervisor.cut_power(self.instance_id)
+                await self._cut_hanging_launch()
                 continue
+            assert self.spec is not None  # without a spec there is nothing but rest
+            if step == "start" and self._is_hopeless(self.spec):
+                return None
             if step == taken:
                 return self._around.patience  # the driver goes on with it by itself, and says so when it is done
+            await self._take(step, self.spec)
             taken = step
-            assert self.spec is not None  # without a spec there is nothing but rest
-            match step:
-                case "start":
-                    if self._trouble and self._trouble.permanent and self._trouble.boot == self.spec.boot:
-                        return None
-                    await self._start(self.spec)
-                case "reset":
-                    await hypervisor.reset(self.instance_id, self.spec.reset)
-                case "press":
-                    self._pressed_at = self._pressed_at or self._around.clock.monotonic()
-                    await hypervisor.press_power_button(self.instance_id)
-                    return min(self._around.patience, max(0.0, self.spec.stop_timeout - self._stopping_for()))
-                case "cut":
-                    await hypervisor.cut_power(self.instance_id)
-                case "remove":
-                    await hypervisor.remove(self.instance_id)
+            if step == "press":
+                return min(self._around.patience, max(0.0, self.spec.stop_timeout - self._stopping_for()))
+
+    async def _take(self, step: Step, spec: GuestSpec) -> None:
+        hypervisor = self._around.hypervisor
+        match step:
+            case "start":
+                await self._start(spec)
+            case "reset":
+                await hypervisor.reset(self.instance_id, spec.reset)
+            case "press":
+                if self._pressed_at is None:
+                    self._pressed_at = self._around.clock.monotonic()
+                await hypervisor.press_power_button(self.instance_id)
+            case "cut":
+                await hypervisor.cut_power(self.instance_id)
+            case "remove":
+                await hypervisor.remove(self.instance_id)
+            case "rest":
+                pass
+
+    async def _cut_hanging_launch(self) -> None:
+        """What is off because we cut it, and is to be on in the same boot, is started again."""
+        about = {"instance": self.instance_id, "cause": "watchdog"}
+        log.warning("guest hangs at launch, restarting it", extra=about)
+        await self._around.hypervisor.cut_power(self.instance_id)
+
+    def _is_hopeless(self, spec: GuestSpec) -> bool:
+        return self._trouble is not None and self._trouble.permanent and self._trouble.boot == spec.boot
 
     async def _start(self, spec: GuestSpec) -> None:
         try:
