@@ -1,8 +1,7 @@
 """Hosts come, report and go. Implements the link's ``Handler``."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -21,6 +20,8 @@ log = logging.getLogger(__name__)
 
 LOST_AFTER = 10.0
 """Seconds without a connection after which nothing new is placed on a host and its instances count as impaired."""
+
+_LOOK_EVERY = 1.0
 
 
 class Hosts:
@@ -42,12 +43,13 @@ class Hosts:
         self._clock = clock
         self._keep_console = keep_console
         self.sessions: dict[str, HostSession] = {}
-        self._partings: set[asyncio.Task[None]] = set()
+        self._missed_since: dict[str, float] = {}
 
     async def on_hello(self, session: HostSession) -> None:
         """A host is here, perhaps for the first time."""
         known = self.sessions.get(session.host_id)
         self.sessions[session.host_id] = session
+        self._missed_since.pop(session.host_id, None)
         await self._store.submit(lambda tx: self._register(tx, session.inventory))
         if known is not session:
             log.info("host connected", extra={"host": session.host_id})
@@ -93,18 +95,26 @@ class Hosts:
         self._book.close(session)
         if self.sessions.get(session.host_id) is session:
             del self.sessions[session.host_id]
-            parting = asyncio.create_task(self._lose(session.host_id))
-            self._partings.add(parting)
-            parting.add_done_callback(self._partings.discard)
+            self._missed_since[session.host_id] = self._clock.monotonic()
 
-    async def _lose(self, host_id: str) -> None:
-        await self._clock.sleep(LOST_AFTER)
-        if host_id not in self.sessions:
-            log.warning("host lost", extra={"host": host_id})
-            await self._store.submit(lambda tx: _mark_lost(tx, host_id))
+    async def watch(self) -> None:
+        """Marks hosts that stay away as lost, until cancelled. Those of an earlier process have the same time to come."""
+        for host in self._store.view().list(Host):
+            if host.id not in self.sessions:
+                self._missed_since.setdefault(host.id, self._clock.monotonic())
+        while True:
+            await self._clock.sleep(_LOOK_EVERY)
+            latest = self._clock.monotonic() - LOST_AFTER
+            lost = [host_id for host_id, since in self._missed_since.items() if since <= latest]
+            for host_id in lost:
+                del self._missed_since[host_id]
+            if lost:
+                log.warning("hosts lost", extra={"hosts": lost})
+                await self._store.submit(lambda tx, lost=lost: _mark_lost(tx, lost))
 
 
-def _mark_lost(tx: Transaction, host_id: str) -> None:
-    host = tx.get(Host, host_id)
-    if host is not None and host.state == "up":
-        tx.put(replace(host, state="lost"))
+def _mark_lost(tx: Transaction, host_ids: Sequence[str]) -> None:
+    for host_id in host_ids:
+        host = tx.get(Host, host_id)
+        if host is not None and host.state == "up":
+            tx.put(replace(host, state="lost"))

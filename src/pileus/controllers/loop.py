@@ -15,7 +15,7 @@ from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import ConsoleError, HostLostError
 from pileus.operations.context import Placement
 from pileus.operations.idempotency import KEPT
-from pileus.records import ConsoleLog, Host, IdempotentCall, Instance
+from pileus.records import ConsoleLog, IdempotentCall, Instance
 from pileus.records.instance import KeepConsole, decide
 from pileus.store import Change, LogTrimmed, Store, Transaction
 
@@ -40,10 +40,10 @@ class Controllers:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._sweep())
+            group.create_task(self.hosts.watch())
 
     async def _follow(self) -> None:
         """Every change is looked at once, in order; after a gap in the log everything is."""
-        await self._store.submit(self._forget_connections)
         while True:
             revision = self._store.view().revision
             await self._settle(instance.id for instance in self._store.view().list(Instance))
@@ -52,12 +52,6 @@ class Controllers:
                     await self._changed(changes)
             except LogTrimmed:
                 log.warning("the change log was trimmed before it was read: starting over")
-
-    def _forget_connections(self, tx: Transaction) -> None:
-        """Hosts that were up when this process was gone have its grace to come back."""
-        for host in tx.list(Host):
-            if host.state == "up" and host.id not in self.hosts.sessions:
-                tx.put(replace(host, state="lost"))
 
     async def _changed(self, changes: Sequence[Change]) -> None:
         await self._settle(change.id for change in changes if change.kind == Instance.kind and not change.deleted)

@@ -8,12 +8,14 @@ async with SimulatedCloud(tmp_path) as cloud:
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 import uvicorn
+from msgspec.structs import replace
 
 from pileus.agent.agent import Agent, AgentSettings, Drivers
 from pileus.agent.inventory import Capacity
@@ -25,7 +27,7 @@ from pileus.cmd.bootstrap import ensure_account, ensure_images
 from pileus.cmd.keyring import StoreKeyring
 from pileus.cmd.layout import Credentials
 from pileus.controllers.loop import Controllers
-from pileus.drivers.hypervisor.fake import FakeHypervisor
+from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
 from pileus.drivers.image.fake import FakeImages
 from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
@@ -35,11 +37,12 @@ from pileus.hostapi.channel import UnixAddress
 from pileus.hostapi.link import ConsoleError, HostLostError, LinkServer
 from pileus.operations.context import ConsoleUnavailable, Environment
 from pileus.operations.dispatch import Dispatcher
-from pileus.records import KINDS, Image
+from pileus.records import KINDS, Image, Instance
 from pileus.records import Host as HostRecord
 from pileus.scheduler import Scheduler
 from pileus.services.registry import SERVICES
-from pileus.store import Store, open_store
+from pileus.store import Store, View, open_store
+from pileus.testing.consistency import problems, unsettled
 
 _CLOUD_ID = "simulated"
 
@@ -79,7 +82,10 @@ class Host:
 
 
 class SimulatedCloud:
-    """Gateway, controllers and hosts over one store. ``directory`` must be short: unix socket paths are."""
+    """Gateway, controllers and hosts over one store. ``directory`` must be short: unix socket paths are.
+
+    ``clock`` is that of controllers and hosts. The gateway has the machine's, since clients sign with that.
+    """
 
     def __init__(
         self,
@@ -158,8 +164,8 @@ class SimulatedCloud:
             dispatch=Dispatcher(SERVICES, self.store, env),
             regions=[region.name for region in self.config.regions],
             default_region=self.config.default_region,
-            clock=self.clock,
-            throttle=Throttle(self.clock) if self.config.throttle else None,
+            clock=SystemClock(),
+            throttle=Throttle(SystemClock()) if self.config.throttle else None,
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -188,15 +194,48 @@ class SimulatedCloud:
         except (ConsoleError, HostLostError, TimeoutError) as error:
             raise ConsoleUnavailable(str(error)) from error
 
-    def client(self, service: str, region: str | None = None) -> Any:
-        """A botocore client with the root access key. It blocks: call it in a thread."""
+    def client(self, service: str, region: str | None = None, credentials: Credentials | None = None) -> Any:
+        """A botocore client with the first account's root access key, or another. It blocks: call it in a thread."""
+        keys = credentials or self.credentials
         return client(
             service,
             endpoint=self.endpoint,
             region=region or self.config.default_region,
-            access_key=self.credentials.access_key,
-            secret_key=self.credentials.secret_key,
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
         )
+
+    def add_account(self, account: str) -> Credentials:
+        """Makes another account, with default VPCs, and its root access key."""
+        path = self._directory / f"credentials-{account}.json"
+        ensure_account(self.store, self._sealer, replace(self.config, account=account), path, self.clock.now())
+        return msgspec.json.decode(path.read_bytes(), type=Credentials)
+
+    def host_of(self, instance_id: str) -> FakeHost:
+        """The machine under an instance, to let things befall the guest."""
+        instance = self.store.view().get(Instance, instance_id)
+        assert instance is not None
+        return next(host.hypervisor.host for host in self.hosts if host.name == instance.host_id)
+
+    async def until(self, holds: Callable[[View], bool], patience: float = 30.0) -> None:
+        """Waits until something is so in the records.
+
+        Raises:
+            TimeoutError: it is not, ``patience`` seconds later.
+        """
+        async with asyncio.timeout(patience):
+            while not holds(self.store.view()):
+                await asyncio.sleep(0.005)
+
+    async def settled(self) -> None:
+        """Waits until nothing is on its way any more, and sees that the records fit together.
+
+        Raises:
+            TimeoutError: it does not come to an end. AssertionError: they contradict one another.
+        """
+        await self.until(lambda view: not unsettled(view))
+        found = problems(self.store.view(), self.config)
+        assert not found, "\n".join(found)
 
     def image(self, family: str) -> str:
         """The AMI id of a family's image in the default region."""
@@ -204,5 +243,4 @@ class SimulatedCloud:
         return next(image.id for image in images if image.family == family)
 
     async def _until_hosts_are_up(self) -> None:
-        while sum(host.state == "up" for host in self.store.view().list(HostRecord)) < len(self.hosts):
-            await asyncio.sleep(0.005)
+        await self.until(lambda view: sum(host.state == "up" for host in view.list(HostRecord)) == len(self.hosts))

@@ -1,0 +1,154 @@
+"""Whether the records of a cloud fit together. Run after storms and random walks, on simulated and on real hosts.
+
+Every line of ``problems`` is something that must never be so, not even in passing: it holds between any two transactions.
+``unsettled`` is what a cloud whose hosts all answer and which nobody uses must come to an end with.
+"""
+
+from collections.abc import Iterator
+
+from pileus.base.config import Config
+from pileus.records import Account, Address, Host, Instance, NetworkInterface, SecurityGroup, Subnet, Volume, Vpc
+from pileus.records.address import pool_scope
+from pileus.records.instance import State
+from pileus.records.security_group import group_name_scope
+from pileus.records.subnet import is_usable, subnet_scope
+from pileus.scheduler.request import request_of
+from pileus.store import View
+
+_HOLDS_CAPACITY = frozenset({State.PENDING, State.RUNNING, State.STOPPING})
+_HOLDS_NONE = frozenset({State.STOPPED, State.TERMINATED})
+_ON_THE_WAY = frozenset({State.PENDING, State.STOPPING, State.SHUTTING_DOWN})
+
+
+def problems(view: View, config: Config) -> list[str]:
+    """What contradicts itself, is held twice or leaked; empty when all is well."""
+    return [
+        *_hosts(view),
+        *_instances(view),
+        *_interfaces(view),
+        *_addresses(view),
+        *_volumes(view),
+        *_claims(view, config),
+    ]
+
+
+def unsettled(view: View) -> list[str]:
+    """What is still on its way: instances between two states, guests and volumes that hosts have yet to remove."""
+    waiting = [f"{one.id} is {one.state}" for one in view.list(Instance) if one.state in _ON_THE_WAY]
+    kept = [
+        f"{one.id} is terminated and its guest is still on {one.host_id}"
+        for one in view.list(Instance)
+        if one.state is State.TERMINATED and one.host_id
+    ]
+    deleting = [f"{one.id} is deleting" for one in view.list(Volume) if one.state == "deleting"]
+    return [*waiting, *kept, *deleting]
+
+
+def _hosts(view: View) -> Iterator[str]:
+    for host in view.list(Host):
+        held = [request_of(one) for one in view.list(Instance, host_id=host.id) if one.promised]
+        vcpus, memory = sum(one.vcpus for one in held), sum(one.memory for one in held)
+        if (host.used_vcpus, host.used_memory) != (vcpus, memory):
+            yield (
+                f"{host.id} has promised {host.used_vcpus} vCPUs and {host.used_memory} MiB; "
+                f"its {len(held)} instances hold {vcpus} and {memory}"
+            )
+
+
+def _instances(view: View) -> Iterator[str]:
+    for one in view.list(Instance):
+        named = f"{one.id} ({one.state})"
+        if one.promised and (one.state in _HOLDS_NONE or one.host_id is None):
+            yield f"{named} holds capacity"
+        if not one.promised and one.state in _HOLDS_CAPACITY:
+            yield f"{named} runs without capacity"
+        if one.host_id is not None and view.get(Host, one.host_id) is None:
+            yield f"{named} is on {one.host_id}, which nobody knows"
+        if one.state is State.TERMINATED:
+            if one.ended is None or one.block_devices:
+                yield f"{named} has not ended: {one.ended}, {one.block_devices}"
+        else:
+            yield from _equipment(view, one)
+
+
+def _equipment(view: View, one: Instance) -> Iterator[str]:
+    """What an instance that is not terminated must have."""
+    interfaces = view.list(NetworkInterface, instance_id=one.id)
+    indexes = sorted(each.attachment.device_index for each in interfaces if each.attachment)
+    if not indexes or indexes != list(range(len(indexes))):
+        yield f"{one.id} ({one.state}) has interfaces at {indexes}"
+    if one.host_id is None:
+        yield f"{one.id} ({one.state}) has no host"
+    attached = {volume.id for volume in view.list(Volume, instance_id=one.id)}
+    mapped = {device.volume_id for device in one.block_devices}
+    if attached != mapped or one.root_device_name not in {device.device_name for device in one.block_devices}:
+        yield f"{one.id} ({one.state}) maps {sorted(mapped)}, attached are {sorted(attached)}"
+
+
+def _interfaces(view: View) -> Iterator[str]:
+    for one in view.list(NetworkInterface):
+        subnet = view.get(Subnet, one.subnet_id)
+        if subnet is None or not is_usable(subnet.cidr, one.private_address):
+            yield f"{one.id} has {one.private_address}, which is not in its subnet"
+        elif view.owner_of(subnet_scope(subnet.id), one.private_address) != one.id:
+            yield f"{one.id} has {one.private_address} without a claim to it"
+        instance = view.get(Instance, one.instance_id) if one.instance_id else None
+        if one.instance_id and (instance is None or instance.state is State.TERMINATED):
+            yield f"{one.id} is attached to {one.instance_id}, which is gone"
+        holder = one.address_id or one.id
+        if one.public_address and view.owner_of(pool_scope(one.region), one.public_address) != holder:
+            yield f"{one.id} has {one.public_address} without a claim to it"
+        if one.public_address and not one.address_id and (instance is None or instance.state is State.STOPPED):
+            yield f"{one.id} keeps {one.public_address} though nothing runs behind it"
+        address = view.get(Address, one.address_id) if one.address_id else None
+        if one.address_id and (address is None or address.interface_id != one.id):
+            yield f"{one.id} has the Elastic IP {one.address_id}, which is elsewhere"
+
+
+def _addresses(view: View) -> Iterator[str]:
+    for one in view.list(Address):
+        if view.owner_of(pool_scope(one.region), one.public_address) != one.id:
+            yield f"{one.id} is {one.public_address} without a claim to it"
+        interface = view.get(NetworkInterface, one.interface_id) if one.interface_id else None
+        told = (one.association_id, one.instance_id, one.private_address)
+        if interface is None:
+            if any(told) or one.interface_id:
+                yield f"{one.id} is associated with {one.interface_id}, which is gone: {told}"
+        elif (interface.association_id, interface.instance_id, interface.private_address) != told:
+            yield f"{one.id} says {told} of {interface.id}, which differs"
+        elif (interface.address_id, interface.public_address) != (one.id, one.public_address):
+            yield f"{one.id} is associated with {interface.id}, which has {interface.public_address}"
+
+
+def _volumes(view: View) -> Iterator[str]:
+    for one in view.list(Volume):
+        if (one.state == "in-use") != bool(one.attachments):
+            yield f"{one.id} is {one.state} with {len(one.attachments)} attachments"
+        for attachment in one.attachments:
+            instance = view.get(Instance, attachment.instance_id)
+            if instance is None or one.id not in {device.volume_id for device in instance.block_devices}:
+                yield f"{one.id} is attached to {attachment.instance_id}, which does not have it"
+            elif instance.host_id != one.host_id:
+                yield f"{one.id} is on {one.host_id}, its instance {instance.id} on {instance.host_id}"
+
+
+def _claims(view: View, config: Config) -> Iterator[str]:
+    """Claims that nothing stands behind: addresses and names that nobody could ever have again."""
+    for subnet in view.list(Subnet):
+        for address, holder in view.claims(subnet_scope(subnet.id)).items():
+            interface = view.get(NetworkInterface, holder)
+            if interface is None or (interface.subnet_id, interface.private_address) != (subnet.id, address):
+                yield f"{address} in {subnet.id} is claimed by {holder}, which does not have it"
+    for region in config.regions:
+        for address, holder in view.claims(pool_scope(region.name)).items():
+            found = view.get(NetworkInterface, holder) or view.get(Address, holder)
+            if found is None or found.public_address != address:
+                yield f"{address} is claimed by {holder}, which does not have it"
+    for vpc in view.list(Vpc):
+        for name, holder in view.claims(group_name_scope(vpc.id)).items():
+            group = view.get(SecurityGroup, holder)
+            if group is None or (group.vpc_id, group.name) != (vpc.id, name):
+                yield f"the group name {name} in {vpc.id} is claimed by {holder}, which does not have it"
+    for record in (*view.list(Instance), *view.list(NetworkInterface), *view.list(Address), *view.list(Volume)):
+        if view.get(Account, record.account) is None:
+            yield f"{record.id} belongs to {record.account}, which is no account"
