@@ -27,6 +27,8 @@ from pileus.base.record import Record
 from pileus.store import ClaimTaken, Conflict, Store, open_store
 from pileus.store.schema import changes, documents
 
+pytestmark = pytest.mark.slow
+
 
 class Item(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "test.item"

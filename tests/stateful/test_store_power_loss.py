@@ -15,10 +15,12 @@ from pileus.base.clock import SystemClock
 from pileus.base.process import spawn
 from pileus.store import StoreError, open_store
 
+pytestmark = pytest.mark.slow
+
 GROUPS = 600
 """Enough for some checkpoints of the write-ahead log."""
 
-FAILURES = 200
+FAILURES = 100
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from store_process import KINDS, SCRIPT, SEATS, THREADS, Counter, check_groups
 
 from pileus.base.clock import SystemClock
 from pileus.base.process import spawn
 from pileus.store import open_store
+
+pytestmark = pytest.mark.slow
 
 KILLS = 40
 

@@ -22,8 +22,11 @@ _since = (
     .where(changes.c.seq > sa.bindparam("since"))
     .order_by(changes.c.seq)
 )
-_news = _since.add_columns(documents.c.body, documents.c.born).outerjoin(
-    documents, sa.and_(documents.c.kind == changes.c.kind, documents.c.id == changes.c.id)
+_here = sa.and_(documents.c.kind == changes.c.kind, documents.c.id == changes.c.id)
+# Subqueries, not a join: a planner without statistics would read the whole table for the few rows that changed.
+_news = _since.add_columns(
+    sa.select(documents.c.body).where(_here).scalar_subquery().label("body"),
+    sa.select(documents.c.born).where(_here).scalar_subquery().label("born"),
 )
 _page = _since.limit(_PAGE)
 _delete = sa.delete(documents).where(

@@ -152,11 +152,11 @@ class Written(msgspec.Struct, frozen=True):
 class Mirror:
     """The records of the registered kinds as they were at ``revision``. All methods may be called from any thread."""
 
-    def __init__(self, kinds: Iterable[type[Record]], revision: int) -> None:
+    def __init__(self, kinds: Iterable[type[Record]]) -> None:
         self.lock = threading.Lock()
         self.tables = {kind.kind: Table(kind) for kind in (*kinds, *INTERNAL)}
         self.stamps: dict[str, int] = {}
-        self.revision = revision
+        self.revision = 0
         self._tail: deque[Change] = deque(maxlen=TAIL)
         self._current: Snapshot | None = None
         self._live: weakref.WeakSet[Snapshot] = weakref.WeakSet()

@@ -45,9 +45,9 @@ class SqliteBackend:
             # Python's driver would begin by itself, late and without IMMEDIATE; isolation_level None stops it.
             connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
-        self._bell = Bell(path.parent / "watch")
         with self.write() as connection:
             migrate(connection)
+        self._bell = Bell(path.parent / "watch")
         if durable:
             _sync_directory(path.parent)
         # The one query of each view goes to the driver itself: a third of the time that SQLAlchemy would take.

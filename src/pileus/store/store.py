@@ -31,11 +31,11 @@ class Store:
         self._backend = backend
         self._clock = clock
         self._kinds = tuple(kinds)
+        self._closed = False
         self._catching_up = threading.Lock()
         self._mirror = self._load()
         self._hub = Hub(backend, self._refresh)
         self._writer = Writer(backend, clock, self._refresh, self._committed, keep)
-        self._closed = False
 
     def view(self) -> View:
         """The state after every commit that was acknowledged before this call, by any process."""
@@ -92,7 +92,7 @@ class Store:
                 self._backend.close()
 
     def _load(self) -> Mirror:
-        mirror = Mirror(self._kinds, 0)
+        mirror = Mirror(self._kinds)
         log.fill(self._backend, mirror)
         return mirror
 

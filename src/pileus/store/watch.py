@@ -67,13 +67,17 @@ class Hub:
             event.set()
 
     def _run(self) -> None:
+        healthy = True
         while not self._stopping.is_set():
             try:
                 self._backend.wait(_POLL)
                 if not self._stopping.is_set():
                     self._refresh()
+                healthy = True
             except Exception:
-                # The database may come back; until then the watches have nothing to see.
-                _logger.exception("the change log can't be read")
+                # The database may come back; until then the watches have nothing to see. Said once.
+                if healthy:
+                    _logger.exception("the change log can't be read")
+                healthy = False
                 self._stopping.wait(_POLL)
             self.wake()

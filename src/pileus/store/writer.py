@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pileus.base.clock import Clock
 from pileus.store import log
 from pileus.store.backend import Backend
-from pileus.store.errors import StoreBusy, StoreClosed, StoreUnavailable
+from pileus.store.errors import StoreBusy, StoreClosed, StoreError, StoreUnavailable
 from pileus.store.interface import Transaction
 from pileus.store.mirror import Mirror, Written
 from pileus.store.transaction import Draft, Writes, add
@@ -91,10 +91,13 @@ class Writer:
                 return
 
     def _do(self, jobs: Sequence[_Job]) -> None:
-        """Commits some jobs together and answers them; if that fails, each by itself, so that none hurts another."""
+        """Commits some jobs together and answers them."""
         try:
             answers = self._commit(jobs)
+        except StoreError as error:  # the database's trouble, which all of them have; some may even be committed
+            answers = [(future, None, error) for _, future in jobs]
         except BaseException as error:  # noqa: BLE001 - it is handed to the callers
+            # Something of theirs can't be written. Each tries by itself, so that it hurts nobody else.
             if len(jobs) > 1:
                 for job in jobs:
                     self._do([job])

@@ -58,6 +58,31 @@ def test_a_commit_that_breaks_off_has_an_unknown_outcome_and_the_store_goes_on(s
     assert [h.id for h in store.view().list(House)] == ["h-2"]
 
 
+def test_a_commit_of_unknown_outcome_is_not_done_again(store, monkeypatch):
+    """It did happen: works that shared it must not run a second time."""
+    runs: list[str] = []
+    dialect = type(store._backend._engine.dialect)
+    really_commit = dialect.do_commit
+
+    def broken_afterwards(self, connection):
+        really_commit(self, connection)
+        raise OperationalError("COMMIT", {}, Exception("connection lost"))
+
+    def work(tx, name):
+        runs.append(name)
+        tx.put(house(name))
+
+    go = threading.Event()
+    first = store._writer.start(lambda tx: go.wait(30))  # while it runs the others gather
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, "do_commit", broken_afterwards)
+        jobs = [store._writer.start(lambda tx, name=name: work(tx, name)) for name in ("a", "b", "c")]
+        go.set()
+        assert {type(job.exception(timeout=30)) for job in (first, *jobs)} == {OutcomeUnknown}
+    assert runs == ["a", "b", "c"]
+    assert [h.id for h in store.view().list(House)] == ["a", "b", "c"]
+
+
 def test_a_work_that_the_database_refuses_does_not_hurt_those_that_share_its_commit(store, monkeypatch):
     from pileus.store import log
 
