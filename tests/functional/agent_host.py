@@ -1,7 +1,6 @@
 """A host on fakes for the agent's tests, and specs to give it."""
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from pileus.agent.inventory import Capacity
 from pileus.base.clock import SystemClock
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
 from pileus.drivers.image.fake import TINY, FakeImages
-from pileus.drivers.network.interface import NetworkState
+from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
 from pileus.hostapi.channel import UnixAddress
 from pileus.hostapi.link import HostSession, LinkServer
@@ -34,51 +33,28 @@ from pileus.hostapi.spec import (
 )
 
 
-class LoopbackNetwork:
-    """Keeps the contract of ``Network`` as far as an agent can see; whoever listens does so on 127.0.0.1.
-
-    Attributes:
-        applied: every spec applied, in order. ports: VPC id → TCP port of its listener. log: what happened, with taps.
-    """
+class LoopbackNetwork(FakeNetwork):
+    """Remembers the taps that were opened (interface ids) and where its listeners are (VPC id → port on 127.0.0.1)."""
 
     def __init__(self) -> None:
-        self.applied: list[NetworkSpec] = []
-        self.ports: dict[str, int] = {}
+        super().__init__()
         self.taps: list[str] = []
-        self.fail_next: Exception | None = None
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def destroy(self) -> None:
-        self.applied.append(NetworkSpec())
-
-    async def apply(self, spec: NetworkSpec) -> None:
-        if self.fail_next is not None:
-            error, self.fail_next = self.fail_next, None
-            raise error
-        self.applied.append(spec)
-
-    async def observe(self) -> NetworkState:
-        return NetworkState(vpcs=frozenset(), interfaces=frozenset(self.interfaces), public_addresses=frozenset())
+        self.ports: dict[str, int] = {}
 
     async def open_tap(self, interface_id: str) -> int:
-        assert interface_id in self.interfaces, "the interface must be applied before its tap is opened"
         self.taps.append(interface_id)
-        return os.open("/dev/null", os.O_RDWR)
+        return await super().open_tap(interface_id)
 
     async def listen(self, vpc_id: str, address: str, port: int) -> socket.socket:
         assert (address, port) == ("169.254.169.254", 80)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = await super().listen(vpc_id, address, port)
         self.ports[vpc_id] = listener.getsockname()[1]
         return listener
 
     @property
     def interfaces(self) -> set[str]:
         """The interfaces that are there now."""
-        specs = self.applied[-1:]
-        return {interface.interface_id for spec in specs for vpc in spec.vpcs for interface in vpc.interfaces}
+        return {interface.interface_id for vpc in self.spec.vpcs for interface in vpc.interfaces}
 
 
 class Controller:
@@ -241,16 +217,21 @@ def interface_spec(number: int) -> InterfaceSpec:
     )
 
 
-def host_spec(revision: int, *guests: GuestSpec, interfaces: tuple[int, ...] | None = None) -> HostSpec:
-    """A host's whole spec with these guests, their volumes and, unless told otherwise, their interfaces."""
-    numbers = tuple(int(guest.instance_id[2:]) for guest in guests) if interfaces is None else interfaces
-    vpc = VpcSpec(
-        vpc_id="vpc-1",
+def vpc_spec(vpc_id: str, *interfaces: InterfaceSpec) -> VpcSpec:
+    """A VPC with these interfaces and the group that they are in."""
+    return VpcSpec(
+        vpc_id=vpc_id,
         cidrs=("127.0.0.0/16",),
         domain="ec2.internal",
         groups=(GroupSpec(group_id="sg-1", ingress=(), egress=()),),
-        interfaces=tuple(interface_spec(number) for number in numbers),
+        interfaces=interfaces,
     )
+
+
+def host_spec(revision: int, *guests: GuestSpec, interfaces: tuple[int, ...] | None = None) -> HostSpec:
+    """A host's whole spec with these guests, their volumes and, unless told otherwise, their interfaces."""
+    numbers = tuple(int(guest.instance_id[2:]) for guest in guests) if interfaces is None else interfaces
+    vpc = vpc_spec("vpc-1", *(interface_spec(number) for number in numbers))
     return HostSpec(
         revision=revision,
         guests=guests,

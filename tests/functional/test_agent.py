@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from agent_host import World, guest_spec, host_spec, until
+from agent_host import LoopbackNetwork, World, guest_spec, host_spec, until
 from msgspec.structs import replace
 
 from pileus.drivers.errors import PermanentError, RetryableError, UnknownOutcomeError
@@ -142,7 +142,7 @@ async def test_an_agent_goes_on_without_its_control_plane(world: World) -> None:
     async with world.control_plane() as control, world.agent():
         await world.push(host_spec(1, guest_spec(1)))
         await until(lambda: control.phase("i-1") == "running")
-    world.network = type(world.network)()  # the host's network is to be applied anew
+    world.network = LoopbackNetwork()  # the host's network is to be applied anew
     async with world.agent() as agent:
         await until(lambda: world.network.interfaces == {"eni-1"})
         await until(lambda: "vpc-1" in world.network.ports)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from agent_host import LoopbackNetwork, guest_spec, metadata_spec, until
+from agent_host import LoopbackNetwork, guest_spec, metadata_spec, until, vpc_spec
 from botocore.session import Session
 from botocore.utils import IMDSRegionProvider, InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
@@ -19,7 +19,7 @@ from pileus.agent.metadata import connection
 from pileus.agent.metadata.identity import load_or_create
 from pileus.agent.metadata.service import MetadataService
 from pileus.base.clock import SystemClock
-from pileus.hostapi.spec import GuestSpec
+from pileus.hostapi.spec import GuestSpec, NetworkSpec
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -63,6 +63,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def serving(directory: Path, identity: Path) -> AsyncIterator[Imds]:
     network = LoopbackNetwork()
+    await network.apply(NetworkSpec(vpcs=(vpc_spec("vpc-1"), vpc_spec("vpc-2"))))
     directory.mkdir()
     shutil.copy(identity, directory)
     service = MetadataService(network, directory, SystemClock())
