@@ -288,6 +288,14 @@ class Lab:
         """The host's links."""
         return {name for _, name in socket.if_nameindex()}
 
+    def links_of(self, namespace: str) -> set[str]:
+        """The links of a namespace."""
+        return {name for _, name in inside(namespace, socket.if_nameindex)}
+
+    def routes(self) -> str:
+        """The host's routes."""
+        return subprocess.run(["ip", "route"], check=True, capture_output=True, text=True).stdout
+
     def forwarding(self, link: str) -> str:
         """The host's setting for packets that come in by a link."""
         return Path(f"/proc/sys/net/ipv4/conf/{link}/forwarding").read_text().strip()

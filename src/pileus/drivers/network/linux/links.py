@@ -1,12 +1,14 @@
 """Links, addresses, routes and neighbours of a namespace as values, and the ``ip`` commands from one state to another."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pileus.drivers.network.linux.names import MTU
 from pileus.drivers.network.linux.namespace import Namespace
+
+_DOOMED = 1
 
 
 class Link(NamedTuple):
@@ -51,6 +53,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     def link_names(self) -> frozenset[str]:
         """The names of the links."""
         return frozenset(link.name for link in self.links)
+
+    def bare(self) -> "State":
+        """What is left once the links are gone: what is on lo, and black holes."""
+        return State(
+            addresses=frozenset(address for address in self.addresses if address.link == "lo"),
+            routes=frozenset(route for route in self.routes if not route.link),
+        )
 
 
 async def observe(namespace: Namespace, is_ours: Callable[[str], bool]) -> State:
@@ -99,6 +108,12 @@ def change(found: State, wanted: State) -> list[str]:
     A link that is in both stays up throughout, and a route that moves is exchanged, never absent.
     """
     return list(_changes(found, wanted))
+
+
+def delete_together(names: Iterable[str]) -> list[str]:
+    """The commands that delete links as one group: the kernel needs some 25 ms for a deletion, of however many."""
+    commands = [f"link set {name} group {_DOOMED}" for name in sorted(names)]
+    return [*commands, f"link delete group {_DOOMED}"] if commands else []
 
 
 def _changes(found: State, wanted: State) -> Iterator[str]:

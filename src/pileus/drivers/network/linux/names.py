@@ -26,9 +26,6 @@ UPPER_MAC, LOWER_MAC = "02:00:a9:fe:00:02", "02:00:a9:fe:00:03"
 
 MTU = 1500
 TAP_PREFIX, VETH_PREFIX = "vt", "vpc"
-TAP_GROUP = 1
-"""The kernel's number for the taps of a VPC, by which they can be removed at once."""
-
 EDGE_LINK = "edge"
 """A VPC's end of its veth, in the VPC's namespace."""
 HOST_LINK = "host"

@@ -17,7 +17,6 @@ from pileus.drivers.network.linux.names import (
     LOWER_MAC,
     METADATA,
     NEXT_HOP,
-    TAP_GROUP,
     TAP_PREFIX,
     UPPER_MAC,
     gateway,
@@ -115,9 +114,8 @@ class Vpc:
         self.doubt()
         self._tables = self._settled = None
         if self._namespace.exists():
-            # By their group: the kernel needs some 25 ms for each removal, however many links it is of.
-            await self._namespace.ip([f"link delete group {TAP_GROUP}"])
-            await self._namespace.ip(links.change(await self._observe(), State()))
+            found = await self._observe()
+            await self._namespace.ip((*links.delete_together(found.link_names()), *links.change(found.bare(), State())))
         await self._dnsmasq.remove()
         await self._namespace.delete()
 
@@ -168,7 +166,7 @@ class Vpc:
         fresh = [link.name for link in links.missing(found, target) if link.name != EDGE_LINK]
         if fresh:
             await self._namespace.call(lambda: [tap.create(name) for name in fresh])
-        await self._namespace.ip([f"link set {name} group {TAP_GROUP}" for name in fresh] + links.change(found, target))
+        await self._namespace.ip(links.change(found, target))
 
     async def _forget(self, vpc: VpcSpec, found: State) -> None:
         """Forgets connections of addresses that change hands, before the links tell no more whose they were."""
