@@ -1,14 +1,14 @@
 """An AWS client of one's own cloud, for the ``pileus`` command: botocore's, pointed at the endpoint."""
 
+from functools import cache
 from typing import Any
 
 
 def client(service: str, *, endpoint: str, region: str, access_key: str, secret_key: str) -> Any:
     """A botocore client. Importing botocore takes a while, so it is done here and not at the top."""
     from botocore.config import Config
-    from botocore.session import Session
 
-    return Session().create_client(
+    return _session().create_client(
         service,
         endpoint_url=endpoint,
         region_name=region,
@@ -16,3 +16,11 @@ def client(service: str, *, endpoint: str, region: str, access_key: str, secret_
         aws_secret_access_key=secret_key,
         config=Config(retries={"max_attempts": 5, "mode": "standard"}),
     )
+
+
+@cache
+def _session() -> Any:
+    """One for all clients: it keeps the service models that it has read."""
+    from botocore.session import Session
+
+    return Session()

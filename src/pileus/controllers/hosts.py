@@ -1,7 +1,7 @@
 """Hosts come, report and go. Implements the link's ``Handler``."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ _LOOK_EVERY = 1.0
 
 
 class Hosts:
-    """The hosts that are connected to this process. ``keep_console`` is told of guests whose console must be fetched."""
+    """The hosts that are connected to this process. ``keep_consoles`` is told of guests whose console must be fetched."""
 
     def __init__(
         self,
@@ -34,14 +34,14 @@ class Hosts:
         config: Config,
         placement: Placement,
         clock: Clock,
-        keep_console: Callable[[str], Awaitable[None]],
+        keep_consoles: Callable[[Iterable[str]], None],
     ) -> None:
         self._store = store
         self._book = book
         self._config = config
         self._placement = placement
         self._clock = clock
-        self._keep_console = keep_console
+        self._keep_consoles = keep_consoles
         self.sessions: dict[str, HostSession] = {}
         self._missed_since: dict[str, float] = {}
 
@@ -87,8 +87,7 @@ class Hosts:
                     consoles.append(guest.instance_id)
             return consoles
 
-        for instance_id in await self._store.submit(note):
-            await self._keep_console(instance_id)
+        self._keep_consoles(await self._store.submit(note))
 
     async def on_lost(self, session: HostSession) -> None:
         """The connection ended. Hosts restart their agents: only one that stays away is lost."""

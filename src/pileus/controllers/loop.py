@@ -5,17 +5,16 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from msgspec.structs import replace
-
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.controllers import instances
+from pileus.controllers.console_keeper import ConsoleKeeper
 from pileus.controllers.hosts import Hosts
 from pileus.controllers.spec_book import SpecBook
-from pileus.hostapi.link import ConsoleError, HostLostError
+from pileus.hostapi.link import HostSession
 from pileus.operations.context import Placement
 from pileus.operations.idempotency import KEPT
-from pileus.records import ConsoleLog, IdempotentCall, Instance
+from pileus.records import IdempotentCall, Instance
 from pileus.records.instance import KeepConsole, decide
 from pileus.store import Change, LogTrimmed, Store, Transaction
 
@@ -33,14 +32,19 @@ class Controllers:
         self._placement = placement
         self._clock = clock
         self._book = SpecBook(config)
-        self.hosts = Hosts(store, self._book, config, placement, clock, self.keep_console)
+        self._consoles = ConsoleKeeper(store, placement, clock, self._session_of)
+        self.hosts = Hosts(store, self._book, config, placement, clock, self._consoles.keep)
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._sweep())
+            group.create_task(self._consoles.run())
             group.create_task(self.hosts.watch())
+
+    def _session_of(self, host_id: str) -> HostSession | None:
+        return self.hosts.sessions.get(host_id)
 
     async def _follow(self) -> None:
         """Every change is looked at once, in order; after a gap in the log everything is."""
@@ -67,42 +71,10 @@ class Controllers:
         ]
         for start in range(0, len(due), _BATCH):
             batch = due[start : start + _BATCH]
-            for instance_id in await self._store.submit(lambda tx, batch=batch: self._settle_batch(tx, batch, now)):
-                await self.keep_console(instance_id)
+            self._consoles.keep(await self._store.submit(lambda tx, batch=batch: self._settle_batch(tx, batch, now)))
 
     def _settle_batch(self, tx: Transaction, batch: Sequence[str], now: datetime) -> list[str]:
         return [id_ for id_ in batch if isinstance(instances.settle(tx, id_, self._placement, now), KeepConsole)]
-
-    async def keep_console(self, instance_id: str) -> None:
-        """Fetches the console of a guest that is about to be removed, and lets the instance go on to its end.
-
-        While its host is away nothing happens: the host's next report leads here again.
-        """
-        instance = self._store.view().get(Instance, instance_id)
-        session = self.hosts.sessions.get(instance.host_id) if instance and instance.host_id else None
-        if instance is None or session is None:
-            return
-        try:
-            output = await session.console(instance_id, "output")
-        except ConsoleError as error:
-            log.info("guest has no console to keep", extra={"instance": instance_id, "reason": str(error)})
-            output = b""
-        except (HostLostError, TimeoutError):
-            return
-        await self._store.submit(lambda tx: self._keep(tx, instance_id, output))
-
-    def _keep(self, tx: Transaction, instance_id: str, output: bytes) -> None:
-        instance = tx.get(Instance, instance_id)
-        now = self._clock.now()
-        if instance is None or instance.console_kept or not isinstance(decide(instance, now), KeepConsole):
-            return
-        if output and tx.get(ConsoleLog, instance_id) is None:
-            kept = ConsoleLog(
-                id=instance_id, account=instance.account, region=instance.region, output=output, taken=now
-            )
-            tx.put(kept)
-        tx.put(replace(instance, console_kept=True))
-        instances.settle(tx, instance_id, self._placement, now)
 
     async def _sweep(self) -> None:
         """What is over with time: terminated instances after their hour, client tokens after their day."""

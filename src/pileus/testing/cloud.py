@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from pileus.agent.agent import Agent, AgentSettings, Drivers
 from pileus.agent.inventory import Capacity
+from pileus.agent.state import StateDirectory
 from pileus.aws.client import client
 from pileus.base.clock import Clock, SystemClock
 from pileus.base.config import Config
@@ -35,6 +36,7 @@ from pileus.gateway.app import Gateway
 from pileus.gateway.throttle import Throttle
 from pileus.hostapi.channel import UnixAddress
 from pileus.hostapi.link import ConsoleError, HostLostError, LinkServer
+from pileus.hostapi.spec import HostSpec
 from pileus.operations.context import ConsoleUnavailable, Environment
 from pileus.operations.dispatch import Dispatcher
 from pileus.records import KINDS, Image, Instance
@@ -66,6 +68,12 @@ class Host:
             launch_limit=None,
         )
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def spec(self) -> HostSpec:
+        """What the control plane wants of this host, as the agent has it on disk."""
+        kept = StateDirectory(self._settings.state_dir).load_spec()
+        return kept or HostSpec(revision=0)
 
     def start_agent(self) -> None:
         """Starts an agent over the drivers as they are."""
