@@ -40,6 +40,7 @@ _SSH_TYPES = frozenset({b"ssh-rsa", b"ssh-ed25519"})
 _RFC4716_BEGIN = b"---- BEGIN SSH2 PUBLIC KEY ----"
 _RFC4716_END = b"---- END SSH2 PUBLIC KEY ----"
 _PPK_LINE = 64
+_NO_KEY = "Key is not in valid OpenSSH public key format"
 
 
 class InvalidKeyFormat(ServiceError):
@@ -88,7 +89,7 @@ def read_public(material: bytes) -> Imported:
     try:
         key = _load(material.strip())
     except (ValueError, UnsupportedAlgorithm, binascii.Error) as error:
-        raise InvalidKeyFormat("Key is not in valid OpenSSH public key format") from error
+        raise InvalidKeyFormat(_NO_KEY) from error
     if isinstance(key, Ed25519PublicKey):
         return Imported(type="ed25519", public=_openssh(key), fingerprint=_sha256(key))
     if key.key_size not in IMPORTED_RSA_BITS:
@@ -111,7 +112,7 @@ def _load(material: bytes) -> PublicKey:
     else:
         key = load_der_public_key(base64.b64decode(b"".join(material.split()), validate=True))
     if not isinstance(key, (RSAPublicKey, Ed25519PublicKey)):
-        raise ValueError("a key of another kind")  # noqa: TRY004 - of another kind than EC2 takes, not a wrong argument
+        raise InvalidKeyFormat(_NO_KEY)
     return key
 
 

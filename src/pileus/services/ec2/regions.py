@@ -1,6 +1,6 @@
 """Regions and zones: AWS's by name and place, those that this cloud is configured to have."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pileus import catalogue
@@ -90,11 +90,9 @@ def describe_availability_zones(context: Context, params: "DescribeAvailabilityZ
     names, ids = params.get("ZoneNames", ()), params.get("ZoneIds", ())
     _check_names(names, [zone.name for zone in zones], "availability zone")
     _check_names(ids, [zone.id for zone in zones], "availability zone-id")
-    wanted: Callable[[ZoneInfo], bool] = lambda zone: not (names or ids) or zone.name in names or zone.id in ids  # noqa: E731
+    chosen = [zone for zone in zones if not (names or ids) or zone.name in names or zone.id in ids]
     return {
-        "AvailabilityZones": [
-            _draw_zone(zone) for zone in zones if wanted(zone) and all(holds(context, zone) for holds in predicates)
-        ]
+        "AvailabilityZones": [_draw_zone(zone) for zone in chosen if all(holds(context, zone) for holds in predicates)]
     }
 
 

@@ -1,8 +1,12 @@
 import base64
 
 import pytest
+from documented import service_model
+from senseless import JUNK, senseless
 
+from pileus.base.errors import ServiceError
 from pileus.records import Instance, NetworkInterface, Volume
+from pileus.testing.in_process import DirectCloud
 
 
 @pytest.fixture
@@ -14,6 +18,15 @@ def refuse(refused, image):
         return await refused("RunInstances", **{**plain, **params})
 
     return code
+
+
+@pytest.fixture
+def roomy(tmp_path):
+    """A cloud with the default configuration's 250 public addresses."""
+    (tmp_path / "roomy").mkdir()
+    cloud = DirectCloud.open(tmp_path / "roomy")
+    yield cloud
+    cloud.close()
 
 
 def nothing_left(cloud):
@@ -136,6 +149,9 @@ async def test_interfaces(ec2, launch):
         ({"IamInstanceProfile": {"Name": "none"}}, "InvalidParameterValue"),
         ({"InstanceInitiatedShutdownBehavior": "hibernate"}, "InvalidParameterValue"),
         ({"MetadataOptions": {"HttpTokens": "maybe"}}, "InvalidParameterValue"),
+        ({"CreditSpecification": {"CpuCredits": "free"}}, "InvalidParameterValue"),
+        ({"MaintenanceOptions": {"AutoRecovery": "never"}}, "InvalidParameterValue"),
+        ({"PrivateDnsNameOptions": {"HostnameType": "fancy"}}, "InvalidParameterValue"),
         ({"CpuOptions": {"CoreCount": 7}}, "InvalidParameterValue"),
         ({"InstanceMarketOptions": {"MarketType": "spot"}}, "Unsupported"),
         (
@@ -167,3 +183,14 @@ async def test_launches_that_are_refused_leave_nothing(cloud, refuse, params, co
 async def test_an_address_that_is_taken(launch, refuse):
     await launch(PrivateIpAddress="172.31.0.9")
     assert await refuse(PrivateIpAddress="172.31.0.9") == "InvalidIPAddress.InUse"
+
+
+@pytest.mark.parametrize("parameter", sorted(service_model("ec2").operation_model("RunInstances").input_shape.members))
+async def test_a_launch_with_one_senseless_value_is_made_or_refused(roomy, parameter):
+    shape = service_model("ec2").operation_model("RunInstances").input_shape.members[parameter]
+    plain = {"ImageId": roomy.add_image().id, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    for value in (value for junk in JUNK for value in senseless(shape, junk)):
+        try:
+            await roomy.call("ec2", "RunInstances", **{**plain, parameter: value})
+        except ServiceError as error:
+            assert error.status < 500

@@ -2,6 +2,7 @@
 
 import pytest
 from documented import documented_filters, service_model
+from senseless import JUNK, example
 
 from pileus.base.errors import ServiceError
 from pileus.services.ec2.api import ec2 as declared
@@ -28,34 +29,6 @@ DescribeInstances DescribeInstanceStatus DescribeInstanceAttribute ModifyInstanc
 DescribeInstanceCreditSpecifications StartInstances StopInstances RebootInstances TerminateInstances GetConsoleOutput
 GetConsoleScreenshot MonitorInstances UnmonitorInstances CreateTags DeleteTags DescribeTags DescribeVolumes
 """
-
-
-def example(shape, scalars, depth=0):
-    """A value of a shape in the model, made of the given scalars."""
-    match shape.type_name:
-        case "structure":
-            if depth > 4:
-                return {}
-            return {name: example(member, scalars, depth + 1) for name, member in shape.members.items()}
-        case "list":
-            return [example(shape.member, scalars, depth + 1)]
-        case other:
-            return scalars[other]
-
-
-JUNK = (
-    {"string": "x", "integer": 7, "long": 7, "boolean": True, "blob": b"x", "timestamp": None, "double": 1.5},
-    {"string": "", "integer": 0, "long": 0, "boolean": False, "blob": b"", "timestamp": None, "double": 0.0},
-    {
-        "string": "i-0123456789abcdef0",
-        "integer": -1,
-        "long": -1,
-        "boolean": True,
-        "blob": b"\xff\x00",
-        "timestamp": None,
-        "double": -1.0,
-    },
-)
 
 
 def test_everything_that_clients_need_at_first_is_there():

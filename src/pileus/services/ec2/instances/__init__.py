@@ -3,7 +3,7 @@
 from pileus.services.ec2.instances import (
     attributes,
     console,
-    credits,  # noqa: A004 - EC2's word
+    credit_options,
     listing,
     metadata_options,
     modification,
@@ -16,7 +16,7 @@ from pileus.services.ec2.instances import (
 __all__ = [
     "attributes",
     "console",
-    "credits",
+    "credit_options",
     "listing",
     "metadata_options",
     "modification",

@@ -1,13 +1,14 @@
-"""ModifyInstanceMetadataOptions: who may read the metadata service of an instance, and how."""
+"""Metadata options: who may read the metadata service of an instance, and how."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from pileus.operations.context import Context
-from pileus.services.ec2.errors import IncorrectInstanceState, InvalidParameterCombination
+from pileus.records.instance import MetadataOptions
+from pileus.services.ec2.errors import IncorrectInstanceState, InvalidParameterCombination, InvalidParameterValue
 from pileus.services.ec2.instances.draw import draw_metadata_options
-from pileus.services.ec2.instances.run import metadata_options
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
 
@@ -16,6 +17,32 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpProtocolIpv6", "InstanceMetadataTags")
 _OF_AN_ENDPOINT = ("HttpTokens", "HttpPutResponseHopLimit", "HttpProtocolIpv6")
+
+
+def metadata_options(wanted: Mapping[str, Any], before: MetadataOptions | None = None) -> MetadataOptions:
+    """Metadata options after a request's changes. Raises InvalidParameterValue."""
+    before = before or MetadataOptions()
+    hops = wanted.get("HttpPutResponseHopLimit", before.hop_limit)
+    if not 1 <= hops <= 64:
+        raise InvalidParameterValue(
+            f"Value ({hops}) for parameter HttpPutResponseHopLimit is invalid. Expecting an integer between 1 and 64."
+        )
+    chosen: dict[str, Any] = {"hop_limit": hops}
+    for parameter, field, allowed in (
+        ("HttpTokens", "tokens", ("optional", "required")),
+        ("HttpEndpoint", "endpoint", ("enabled", "disabled")),
+        ("HttpProtocolIpv6", "ipv6", ("enabled", "disabled")),
+        ("InstanceMetadataTags", "tags", ("enabled", "disabled")),
+    ):
+        value = wanted.get(parameter)
+        if value is None:
+            continue
+        if value not in allowed:
+            raise InvalidParameterValue(
+                f"Value ({value}) for parameter {parameter} is invalid. Expecting one of {allowed}."
+            )
+        chosen[field] = value
+    return replace(before, **chosen)
 
 
 @ec2.writes("ModifyInstanceMetadataOptions", resources=("instance:InstanceId",))

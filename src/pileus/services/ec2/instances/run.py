@@ -28,7 +28,9 @@ from pileus.services.ec2.errors import (
 from pileus.services.ec2.images import visible_image
 from pileus.services.ec2.instances.devices import Device, create_volumes, plan_devices
 from pileus.services.ec2.instances.listing import draw_reservation
+from pileus.services.ec2.instances.metadata_options import metadata_options
 from pileus.services.ec2.instances.networking import Nic, create_interfaces, discard_interfaces, plan_nics
+from pileus.services.ec2.key_pairs import key_named
 from pileus.services.ec2.service import ec2
 from pileus.services.ssm import resolve_parameter
 
@@ -51,6 +53,14 @@ _NOT_YET = (
     "NetworkPerformanceOptions",
 )
 """What a launch can't have here yet: refused by name, never ignored."""
+
+
+_CHOICES = (
+    ("CreditSpecification", "CpuCredits", ("standard", "unlimited")),
+    ("MaintenanceOptions", "AutoRecovery", ("default", "disabled")),
+    ("PrivateDnsNameOptions", "HostnameType", ("ip-name", "resource-name")),
+)
+"""Members of parameters that have few values."""
 
 
 class InvalidUserData(ServiceError):
@@ -108,6 +118,7 @@ def run_instances(context: Context, params: "RunInstancesRequestTypeDef") -> dic
 
 def _plan(context: Context, params: Mapping[str, Any]) -> Plan:
     _refuse_what_is_not_there(params)
+    _check_choices(params)
     least, most = _counts(params)
     image = _image(context, params)
     type_ = _type(params, image)
@@ -115,12 +126,13 @@ def _plan(context: Context, params: Mapping[str, Any]) -> Plan:
     nics = plan_nics(context, params, type_, zones)
     if most > 1 and any(nic.private_address for nic in nics):
         raise InvalidParameterCombination("A private IP address can be given to one instance only (privateIpAddress).")
+    key_name = params.get("KeyName")
     return Plan(
         least=least,
         most=most,
         image=image,
         type=type_,
-        key=_key(context, params.get("KeyName")),
+        key=key_named(context, key_name) if key_name else None,
         nics=nics,
         devices=tuple(plan_devices(image, params.get("BlockDeviceMappings", ()))),
         metadata=metadata_options(params.get("MetadataOptions", {})),
@@ -153,6 +165,15 @@ def _refuse_what_is_not_there(params: Mapping[str, Any]) -> None:
         )
     if placement.get("Tenancy", "default") != "default":
         raise Unsupported("The parameter Placement.Tenancy is not available in this cloud yet.")
+
+
+def _check_choices(params: Mapping[str, Any]) -> None:
+    for parameter, member, allowed in _CHOICES:
+        value = params.get(parameter, {}).get(member)
+        if value is not None and value not in allowed:
+            raise InvalidParameterValue(
+                f"Value ({value}) for parameter {parameter}.{member} is invalid. Expecting one of {allowed}."
+            )
 
 
 def _counts(params: Mapping[str, Any]) -> tuple[int, int]:
@@ -210,41 +231,6 @@ def _check_cpu_options(options: Mapping[str, Any], type_: InstanceType) -> None:
         raise InvalidParameterValue(
             f"Value ({threads}) for parameter CpuOptions.ThreadsPerCore is invalid for {type_.name}."
         )
-
-
-def _key(context: Context, name: str | None) -> KeyPair | None:
-    if not name:
-        return None
-    found = context.view.list(KeyPair, account=context.account, region=context.region, name=name)
-    if not found:
-        raise NotFound(f"The key pair '{name}' does not exist", code="InvalidKeyPair.NotFound")
-    return found[0]
-
-
-def metadata_options(wanted: Mapping[str, Any], before: MetadataOptions | None = None) -> MetadataOptions:
-    """Metadata options after a request's changes. Raises InvalidParameterValue."""
-    before = before or MetadataOptions()
-    hops = wanted.get("HttpPutResponseHopLimit", before.hop_limit)
-    if not 1 <= hops <= 64:
-        raise InvalidParameterValue(
-            f"Value ({hops}) for parameter HttpPutResponseHopLimit is invalid. Expecting an integer between 1 and 64."
-        )
-    chosen: dict[str, Any] = {"hop_limit": hops}
-    for parameter, field, allowed in (
-        ("HttpTokens", "tokens", ("optional", "required")),
-        ("HttpEndpoint", "endpoint", ("enabled", "disabled")),
-        ("HttpProtocolIpv6", "ipv6", ("enabled", "disabled")),
-        ("InstanceMetadataTags", "tags", ("enabled", "disabled")),
-    ):
-        value = wanted.get(parameter)
-        if value is None:
-            continue
-        if value not in allowed:
-            raise InvalidParameterValue(
-                f"Value ({value}) for parameter {parameter} is invalid. Expecting one of {allowed}."
-            )
-        chosen[field] = value
-    return replace(before, **chosen)
 
 
 def decode_user_data(text: str | None) -> str | None:
