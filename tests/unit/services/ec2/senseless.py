@@ -30,11 +30,13 @@ JUNK = (
 
 
 def senseless(shape, scalars):
-    """An example of a shape, and for a structure (or a list of them) one for each of its members alone."""
+    """An example of a shape, and for a structure (or a list of them) one for each of its members alone:
+    with those that are required, which the protocol has seen to before."""
     whole = example(shape, scalars)
     yield whole
     inner = shape.member if shape.type_name == "list" else shape
     if inner.type_name == "structure":
         for name, member in inner.members.items():
-            alone = {name: example(member, scalars)}
+            needed = {name: example(inner.members[name], scalars) for name in inner.required_members}
+            alone = {**needed, name: example(member, scalars)}
             yield [alone] if shape.type_name == "list" else alone

@@ -2,9 +2,10 @@
 
 import pytest
 from documented import documented_filters, service_model
-from senseless import JUNK, example
+from senseless import JUNK, senseless
 
 from pileus.base.errors import ServiceError
+from pileus.records.instance import State
 from pileus.services.ec2.api import ec2 as declared
 from pileus.services.registry import SERVICES
 
@@ -69,15 +70,39 @@ async def test_dry_runs_change_nothing(cloud, operation):
     assert cloud.store.view().revision == before
 
 
+@pytest.fixture
+async def real(cloud, ec2, launch):
+    """Parameters with which most operations find something to work on: a stopped instance and what belongs to it."""
+    instance = await launch()
+    instance_id, group = instance["InstanceId"], instance["SecurityGroups"][0]["GroupId"]
+    cloud.enter(instance_id, State.STOPPED)
+    await ec2("CreateKeyPair", KeyName="x", KeyType="ed25519")
+    return {
+        "AllocationId": (await ec2("AllocateAddress"))["AllocationId"],
+        "GroupId": group,
+        "ImageId": instance["ImageId"],
+        "InstanceId": instance_id,
+        "InstanceIds": [instance_id],
+        "KeyName": "x",
+        "MaxCount": 1,
+        "MinCount": 1,
+        "Resources": [instance_id, group],
+        "Tags": [{"Key": "a", "Value": "b"}],
+        "VpcId": instance["VpcId"],
+    }
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_whatever_it_is_given_it_answers_or_refuses(cloud, launch, operation):
+async def test_whatever_it_is_given_it_answers_or_refuses(cloud, real, operation):
     """Values of the model's types but without sense: an error of the service, never another exception."""
-    await launch()
     shape = service_model("ec2").operation_model(operation).input_shape
+    given = {name: value for name, value in real.items() if name in shape.members}
     for junk in JUNK:
-        values = {name: example(member, junk) for name, member in shape.members.items() if name != "DryRun"}
-        needed = {name: values[name] for name in shape.required_members}
-        for tried in (needed, values, *({**needed, name: values[name]} for name in values)):
+        values = {name: list(senseless(member, junk)) for name, member in shape.members.items() if name != "DryRun"}
+        whole = {name: examples[0] for name, examples in values.items()}
+        needed = {name: whole[name] for name in shape.required_members}
+        alone = [{name: example} for name, examples in values.items() for example in examples]
+        for tried in (needed, whole, {**whole, **given}, *({**needed, **given, **one} for one in alone)):
             try:
                 await cloud.call("ec2", operation, **tried)
             except ServiceError as error:
