@@ -21,9 +21,10 @@ _KVM = Path("/dev/kvm")
 def confined(uid: int, accelerator: str) -> tuple[str, ...]:
     """The words before QEMU's name that give up everything: ``setpriv`` and ``prlimit`` (package util-linux).
 
-    With KVM the group that owns ``/dev/kvm`` is kept, since QEMU opens the device itself.
+    With KVM the group that owns ``/dev/kvm`` is kept, since QEMU opens the device itself; the group root never is.
     """
-    groups = f"--groups={_KVM.stat().st_gid}" if accelerator == "kvm" else "--clear-groups"
+    group = _KVM.stat().st_gid if accelerator == "kvm" else 0
+    groups = f"--groups={group}" if group else "--clear-groups"
     return (
         *("setpriv", f"--reuid={uid}", f"--regid={uid}", groups),
         *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),

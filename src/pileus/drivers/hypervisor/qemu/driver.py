@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
 from pileus.drivers.hypervisor.qemu import confinement
 from pileus.drivers.hypervisor.qemu.cgroup import Cgroups
 from pileus.drivers.hypervisor.qemu.guest import Guest, Machine
-from pileus.drivers.hypervisor.qemu.home import Home, Record, tidy
+from pileus.drivers.hypervisor.qemu.home import Home, Record, host_boot_id, tidy
 from pileus.drivers.hypervisor.qemu.process import holders
 from pileus.hostapi.spec import GuestSpec
 
@@ -59,7 +59,7 @@ class QemuHypervisor:
             binary=binary,
             cgroups=cgroups,
             clock=SystemClock() if clock is None else clock,
-            host_boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            host_boot=host_boot_id(),
             reset_limit=reset_limit,
             monitor_limit=monitor_limit,
             start_limit=start_limit,
@@ -169,7 +169,7 @@ class QemuHypervisor:
             raise RetryableError(str(error)) from error
 
 
-async def _closing(descriptors: Sequence[int] | Any, work: Coroutine[Any, Any, None]) -> None:
+async def _closing(descriptors: Iterable[int], work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     finally:

@@ -124,6 +124,11 @@ class Home:
             os.close(directory)
 
 
+def host_boot_id() -> str:
+    """What the kernel calls this run of the host; another one after every boot. Source: random(4)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def tidy(guests: Path) -> list[Home]:
     """The homes below ``guests`` that hold a guest. The rests of killed work are removed."""
     guests.mkdir(mode=0o700, parents=True, exist_ok=True)
