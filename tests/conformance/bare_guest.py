@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,6 +166,17 @@ class BareGuest:
                     stream.flush()
                     while "return" not in (answer := json.loads(stream.readline())):
                         assert "error" not in answer, answer
+
+    def press_power_button(self, seconds: float = 120) -> None:
+        """Presses it until the guest is off: what listens to it starts late in a boot, and earlier presses are lost."""
+        assert self._qemu is not None
+        deadline = time.monotonic() + seconds
+        while self._qemu.poll() is None:
+            assert time.monotonic() < deadline, self.console()[-4000:]
+            with suppress(OSError, ValueError):  # it may end at any moment
+                self.qmp("system_powerdown")
+            with suppress(subprocess.TimeoutExpired):
+                self._qemu.wait(3)
 
     def wait_until_off(self, seconds: float = 120) -> None:
         """Waits until QEMU has ended by itself."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pileus.base import process
 from pileus.drivers.image.build import disk
-from pileus.drivers.image.build.kernel import META_PACKAGE, Kernel
+from pileus.drivers.image.build.kernel import CMDLINE, META_PACKAGE, Kernel
 from pileus.drivers.image.build.packages import Archive, Package
 from pileus.drivers.image.build.recipe import HERE, Facts, Workspace, install_files, package_list_id
 
@@ -23,7 +23,7 @@ INCLUDE = (
     "systemd-sysv", "systemd-resolved", "libnss-myhostname", "libpam-systemd", "dbus", "udev", "kmod",
     "cloud-init", "cloud-guest-utils", "openssh-server", "sudo",
     "e2fsprogs", "fdisk", "gdisk", "iproute2", "iputils-ping", "netbase", "procps",
-    "bash-completion", "ca-certificates", "curl", "less", "vim-tiny", "wget",
+    "bash-completion", "ca-certificates", "curl", "gpg", "less", "tzdata", "vim-tiny", "wget",
 )  # fmt: skip
 # How mmdebstrap is told to do it. The user and its groups are what cloud-init would make; the initrd, which is for
 # booting by GRUB only, holds what virtual machines have.
@@ -37,6 +37,14 @@ SETUP = (
     " --groups adm,audio,cdrom,dialout,dip,floppy,plugdev,sudo,video admin",
 )
 OFFSET = disk.MIB
+
+# The links /vmlinuz and /initrd.img follow the newest kernel package.
+GRUB_CONFIG = f"""\
+set timeout=0
+linux /vmlinuz root=LABEL=cloudroot rw {CMDLINE}
+initrd /initrd.img
+boot
+"""
 
 ENABLED = {
     "cloud-final.service": "cloud-init.target",
@@ -76,7 +84,7 @@ class Debian:
         ssm_path="/aws/service/debian/release/12/latest/amd64",
         codename="bookworm",
         size=4096 * disk.MIB,
-        cmdline="root=/dev/vda1 rw console=tty0 console=ttyS0,115200 net.ifnames=0 tsc=reliable",
+        cmdline=f"root=/dev/vda1 rw {CMDLINE}",
         min_memory=256,
         sources=("debian.py", "files/debian"),
     )
@@ -160,6 +168,8 @@ def _configure(root: Path) -> None:
     # Logins are refused while /run/nologin exists, until the boot is done. Ours come earlier.
     (root / "etc/tmpfiles.d/systemd-nologin.conf").symlink_to("/dev/null")
 
+    (root / "boot/grub").mkdir()
+    (root / "boot/grub/grub.cfg").write_text(GRUB_CONFIG)
     _forget_the_build(root)
     (root / "etc/sudoers.d/80-admin").chmod(0o440)
     resolver = root / "etc/resolv.conf"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pileus.base import process
 from pileus.drivers.image.build import disk
-from pileus.drivers.image.build.kernel import META_PACKAGE, Kernel, image_package
+from pileus.drivers.image.build.kernel import CMDLINE, META_PACKAGE, Kernel, image_package
 from pileus.drivers.image.build.packages import Archive, Package
 from pileus.drivers.image.build.recipe import HERE, Facts, Workspace, install_files
 
@@ -59,7 +59,7 @@ class Tiny:
         ssm_path="/aws/service/pileus/tiny/latest/amd64",
         codename="bookworm",
         size=1024 * disk.MIB,
-        cmdline="root=/dev/vda console=tty0 console=ttyS0,115200 net.ifnames=0 tsc=reliable",
+        cmdline=f"root=/dev/vda {CMDLINE}",
         min_memory=96,
         sources=("tiny.py", "files/tiny"),
     )
