@@ -199,12 +199,33 @@ async def test_a_guest_that_ignores_its_button_is_reset_at_the_limit(tmp_path: P
         await remove_all(hypervisor)
 
 
-async def test_the_button_is_pressed_until_the_guest_hears_it(hypervisor: QemuHypervisor, tmp_path: Path) -> None:
-    """It is pressed before the guest has a driver for it."""
+async def test_a_reset_lets_the_guest_shut_down_first(hypervisor: QemuHypervisor, tmp_path: Path) -> None:
     await hypervisor.ensure_running(spec(), hypervisor_guest.boot_files(), [a_disk(tmp_path)], {})
-    await hypervisor.press_power_button("i-1")
-    assert (await wait_until(lambda state: not state.running, hypervisor)).cause == "asked"
+    await text_of(hypervisor, b"READY")
+    pid = pid_of(hypervisor)
+    await hypervisor.reset("i-1", 1)
+    await wait_until(lambda state: state.reset == 1, hypervisor)
+    async with asyncio.timeout(60):
+        while (await hypervisor.console_output("i-1")).count(b"READY") < 2:
+            await asyncio.sleep(0.1)
     assert b"PRESSED" in await hypervisor.console_output("i-1")
+    assert pid_of(hypervisor) == pid
+
+
+async def test_the_button_is_pressed_until_the_guest_hears_it(tmp_path: Path) -> None:
+    """It is pressed before the guest has a driver for it, and the agent is replaced meanwhile."""
+    hypervisor = QemuHypervisor(tmp_path)
+    await hypervisor.open(lambda _: None)
+    try:
+        await hypervisor.ensure_running(spec(), hypervisor_guest.boot_files(), [a_disk(tmp_path)], {})
+        await hypervisor.press_power_button("i-1")
+        await hypervisor.close()
+        hypervisor = QemuHypervisor(tmp_path)
+        await hypervisor.open(lambda _: None)
+        assert (await wait_until(lambda state: not state.running, hypervisor)).cause == "asked"
+        assert b"PRESSED" in await hypervisor.console_output("i-1")
+    finally:
+        await remove_all(hypervisor)
 
 
 async def test_a_qemu_that_does_not_answer_is_impaired_until_it_does(

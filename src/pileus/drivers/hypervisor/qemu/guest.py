@@ -234,7 +234,7 @@ class Guest:
                 )
                 return GuestProcess.start(argv, (lock, *descriptors.all()))
             except BlockingIOError as error:
-                raise RetryableError(f"{guest.instance_id}: another process has its disk: {error}") from error
+                raise RetryableError(f"{guest.instance_id}: another process has it or its disk: {error}") from error
             except FileNotFoundError as error:
                 raise PermanentError(f"{guest.instance_id} can't start: {error}") from error
             except OSError as error:
@@ -345,7 +345,8 @@ class Guest:
     async def _nudge(self, monitor: Monitor) -> None:
         """Reminds the guest of what it was asked for."""
         now = self._machine.clock.monotonic()
-        if self.record.resetting and not self.record.asked and (now >= self._reset_deadline or self.record.panicked):
+        hopeless = self.record.panicked or self._stuck or now >= self._reset_deadline
+        if self.record.resetting and not self.record.asked and hopeless:
             await monitor.execute("system_reset")
         elif (self.record.resetting or self.record.asked) and now >= self._next_press:
             self._next_press = now + _PRESS_EVERY
