@@ -236,6 +236,19 @@ class World:
         """The same as ``Guest.connect``."""
         return inside(self.namespace, lambda: reach(address, port))
 
+    def answer_dns(self, address: str) -> None:
+        """Answers every question on port 53 with the address."""
+        asked = inside(self.namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        asked.bind(("198.51.100.2", 53))
+        threading.Thread(target=self._resolve, args=(asked, socket.inet_aton(address)), daemon=True).start()
+
+    def _resolve(self, asked: socket.socket, address: bytes) -> None:
+        while True:
+            question, peer = asked.recvfrom(600)
+            name = question[12 : question.index(b"\0", 12) + 5]
+            answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + address
+            asked.sendto(question[:2] + struct.pack(">5H", 0x8180, 1, 1, 0, 0) + name + answer, peer)
+
     def close(self) -> None:
         """Removes it."""
         self._server.close()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -204,6 +205,7 @@ async def test_a_crash_anywhere_is_repaired_by_the_next_process(lab: Lab, seed: 
         "ip -n {name}-vpc-1 route delete 10.0.0.5",
         "ip -n {name}-edge route delete 203.0.113.10",
         "ip netns exec {name}-vpc-1 nft delete table inet vpc",
+        "kill {dnsmasq}",
         "ip netns delete {name}-vpc-1",
     ],
 )
@@ -213,11 +215,27 @@ async def test_what_others_damage_is_seen_and_repaired(lab: Lab, damage: str) ->
     await driver.apply(ONE)
     undisturbed = kernel_state(lab)
     tap = next(name for name in lab.links_of(f"{lab.name}-vpc-1") if name.startswith("vt"))
-    subprocess.run(damage.format(name=lab.name, tap=tap).split(), check=True)
+    (dnsmasq,) = lab.processes()
+    subprocess.run(damage.format(name=lab.name, tap=tap, dnsmasq=dnsmasq).split(), check=True)
+    for _ in range(50):
+        if (await driver.observe()) != state(ONE):
+            break
+        await asyncio.sleep(0.1)
     assert await driver.observe() != state(ONE)
     await driver.apply(ONE)
     assert await driver.observe() == state(ONE)
     assert kernel_state(lab) == undisturbed
+
+
+@pytest.mark.root
+async def test_a_namespace_that_was_half_made_is_made_anew_or_removed(lab: Lab) -> None:
+    for name in (f"{lab.name}-edge", f"{lab.name}-vpc-1", f"{lab.name}-vpc-9"):
+        Path("/run/netns", name).touch()  # all that a crash in the middle of "ip netns add" leaves
+    driver = lab.driver()
+    await driver.open()
+    await driver.apply(ONE)
+    assert await driver.observe() == state(ONE)
+    assert lab.namespaces() == {f"{lab.name}-edge", f"{lab.name}-vpc-1"}
 
 
 @pytest.mark.root

@@ -9,6 +9,7 @@ import pytest
 from network_lab import HOST, Guest, Lab, group, inside, interface, network, tcp, vpc
 
 from pileus.drivers.network.linux.network import LinuxNetwork
+from pileus.drivers.network.reachability import allows
 from pileus.hostapi.spec import NetworkSpec, RuleSpec
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -302,6 +303,48 @@ async def test_an_uplink_lets_public_guests_out_and_nobody_in(lab: Lab) -> None:
     await driver.destroy()
     assert lab.rules() == ""
     assert lab.forwarding("up0") == "0"
+
+
+async def test_with_an_uplink_other_names_are_asked_of_the_hosts_resolvers(lab: Lab) -> None:
+    lab.world().answer_dns("192.0.2.80")
+    groups, options = (group("sg-none", egress=()),), {"uplink": "up0", "resolvers": ("198.51.100.2",)}
+    specs = [
+        vpc(name, groups, interface(5, "sg-none", interface_id=name.replace("vpc", "eni")))
+        for name in ("vpc-1", "vpc-2")
+    ]
+    driver, guests = await start(lab, network(*specs), **options)
+    for guest in guests:
+        assert _ask(guest, "10.0.0.2", "www.example.com") == (0, "192.0.2.80")
+        assert _ask(guest, "10.0.0.2", "nobody.ec2.internal") == (3, "")
+        assert _ask(guest, "10.0.0.2", "ip-10-0-0-5.ec2.internal") == (0, "10.0.0.5")
+        assert guest.connect("198.51.100.2", 80) is None
+    assert (await driver.observe()).public_addresses == set()
+
+
+async def test_the_model_and_the_kernel_agree(lab: Lab) -> None:
+    groups = (
+        group("sg-web", tcp(80, cidr="203.0.113.0/24"), tcp(80, source="sg-app"), members=("10.0.0.5",)),
+        group("sg-app", tcp(80, cidr="10.0.0.5/32"), egress=(tcp(80, cidr="10.0.0.0/16"),), members=("10.0.0.6",)),
+    )
+    here = (
+        interface(5, "sg-web", public="203.0.113.10"),
+        interface(6, "sg-app", public="203.0.113.11"),
+        interface(7, "sg-web", "sg-app"),
+    )
+    far = interface(5, "sg-web", interface_id="eni-25", public="203.0.113.12")
+    spec = network(vpc("vpc-1", groups, *here), vpc("vpc-2", groups, far))
+    _, guests = await start(lab, spec)
+    addresses = [guest.address for guest in guests[:3]] + [f"203.0.113.{number}" for number in (10, 11, 12)]
+    for address in addresses:
+        assert (lab.connect(address, 80, timeout=0.3) is not None) is allows(spec, HOST, address, "tcp", 80), address
+        for guest in guests:
+            passes = guest.connect(address, 80, timeout=0.3) is not None
+            if guest.address == address:  # a guest's own private address never leaves it
+                continue
+            assert passes is allows(spec, guest.spec.interface_id, address, "tcp", 80), (
+                guest.spec.interface_id,
+                address,
+            )
 
 
 async def test_without_an_uplink_nothing_leaves_the_host(lab: Lab) -> None:

@@ -22,13 +22,14 @@ _LEASE_SECONDS = 3600
 _TTL_SECONDS = 60
 
 
-def configuration(vpc: VpcSpec, directory: Path) -> str:
-    """What dnsmasq reads at its start only. A name that nobody knows is NXDOMAIN at once."""
+def configuration(vpc: VpcSpec, directory: Path, upstream: tuple[str, ...] = ()) -> str:
+    """What dnsmasq reads at its start only. A name that is not the VPC's is asked of ``upstream``, or NXDOMAIN."""
     gateways = {nic.subnet_cidr: gateway(nic) for nic in vpc.interfaces}
+    others = [f"local=/{vpc.domain}/", "bogus-priv", *(f"server={address}" for address in upstream)]
     lines = [
         "no-resolv",
         "no-hosts",
-        "address=/#/",
+        *(others if upstream else ["address=/#/"]),
         f"addn-hosts={directory}/names",
         f"local-ttl={_TTL_SECONDS}",
         "cache-size=1000",
@@ -69,9 +70,11 @@ def names(vpc: VpcSpec) -> str:
 class Dnsmasq:
     """The dnsmasq of one VPC, with its files in ``directory``."""
 
-    def __init__(self, directory: Path, namespace: Namespace) -> None:
+    def __init__(self, directory: Path, namespace: Namespace, upstream: tuple[str, ...]) -> None:
         self._directory = directory
         self._namespace = namespace
+        self._upstream = upstream
+        self._process: Process | None = None
         self._seen: str | None = None
         """The names and leases that the running process is known to have read."""
 
@@ -84,7 +87,7 @@ class Dnsmasq:
         tables = {"names": names(vpc), "leases": leases(vpc)}
         for name, text in tables.items():
             _write(self._directory / name, text)
-        text = configuration(vpc, self._directory)
+        text = configuration(vpc, self._directory, self._upstream)
         path = self._directory / f"dnsmasq-{hashlib.sha256(text.encode()).hexdigest()[:16]}.conf"
         content = "\0".join(tables.values())
         running = find(self._directory)
@@ -94,14 +97,22 @@ class Dnsmasq:
                 old.unlink()
             _write(path, text)
             await self._namespace.run("dnsmasq", f"--conf-file={path}", "--pid-file")
+            running = find(self._directory)
         elif content != self._seen:
             _close(_signal(running[0], signal.SIGHUP))
         self._seen = content
+        self._process = running[0] if running else None
+
+    def is_running(self) -> bool:
+        """Whether the process of the last ``ensure`` is there, or any where there was no ``ensure`` yet."""
+        if self._process is None:
+            return bool(find(self._directory))
+        return _identify(self._process.pid, self._directory) == self._process
 
     async def remove(self) -> None:
         """Ends it and removes its files."""
         await _end(find(self._directory))
-        self._seen = None
+        self._seen = self._process = None
         if self._directory.exists():
             for path in self._directory.iterdir():
                 path.unlink()

@@ -1,7 +1,7 @@
 """The cloud's edge: the namespace between the VPCs and the host, which routes public addresses and nothing else.
 
 It has no address of its own, so there is nothing in it to talk to. It is joined to the host by one veth, whose host end
-has the pool's first address and the routes to the pool.
+has the pool's first usable address and the routes to the pool.
 """
 
 import ipaddress
@@ -15,28 +15,29 @@ from pileus.drivers.network.linux.names import (
     HOST_LINK,
     LOWER_MAC,
     NEXT_HOP,
+    TRANSIT,
     UPPER_MAC,
     VETH_PREFIX,
+    Pools,
+    transit,
     veth_name,
 )
 from pileus.drivers.network.linux.namespace import ROUTER_SETTINGS, Namespace, write_settings
 from pileus.drivers.network.linux.nft import Chain, Table
 from pileus.drivers.network.linux.uplink import Uplink
 
-Pools = tuple[ipaddress.IPv4Network, ...]
-
 # A packet's source must be what is routed to the link that it came from: a VPC can't send from another's address.
 _SETTINGS = tuple((f"ipv4/conf/{scope}/rp_filter", "1") for scope in ("all", "default"))
 
 
-def host_address(pools: Pools) -> str:
-    """The host's address towards guests: the first usable one of the first pool."""
-    return str(pools[0][1])
+def table(host: str, resolver: str, *, has_uplink: bool) -> Table:
+    """The edge's filter: anybody may go to guests (whose groups decide), and to the host only in answer.
 
-
-def table(host: str, *, has_uplink: bool) -> Table:
-    """The edge's filter: anybody may go to guests (whose groups decide), and to the host only in answer."""
+    ``host``: its address. ``resolver``: the one as which the VPCs' resolvers appear, where there is an uplink.
+    """
     outside = (
+        f'oifname "{HOST_LINK}" ip saddr {TRANSIT} meta l4proto {{ tcp, udp }} th dport 53 accept',
+        f'oifname "{HOST_LINK}" ip saddr {TRANSIT} drop',
         # Link-local, loopback, multicast: what the host's own network may trust its neighbours with.
         f'oifname "{HOST_LINK}" ip daddr {{ {host}, 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }} drop',
         f'oifname "{HOST_LINK}" accept',
@@ -54,12 +55,24 @@ def table(host: str, *, has_uplink: bool) -> Table:
                     *(outside if has_uplink else ()),
                 ),
             ),
+            "resolve": Chain(
+                hook="type nat hook postrouting priority srcnat;",
+                rules=(f'oifname "{HOST_LINK}" ip saddr {TRANSIT} snat ip to {resolver}',),
+            ),
         },
     )
 
 
-def wanted(host: str, pools: Pools, vpcs: Iterable[str], public: Mapping[str, str], *, has_uplink: bool) -> State:
-    """The edge's links, neighbours and routes. ``public``: address → VPC id."""
+def wanted(
+    host: str,
+    pools: Pools,
+    vpcs: Iterable[str],
+    public: Mapping[str, str],
+    transits: Mapping[str, str],
+    *,
+    has_uplink: bool,
+) -> State:
+    """The edge's links, neighbours and routes. ``public``: address → VPC id. ``transits``: transit address → veth."""
     veths = {vpc_id: veth_name(vpc_id) for vpc_id in vpcs}
     ends = (HOST_LINK, *veths.values())
     return State(
@@ -73,6 +86,7 @@ def wanted(host: str, pools: Pools, vpcs: Iterable[str], public: Mapping[str, st
                 Route(host, HOST_LINK, NEXT_HOP),
                 *(Route(str(pool), "") for pool in pools),
                 *(Route(address, veths[vpc_id], NEXT_HOP) for address, vpc_id in public.items()),
+                *(Route(address, veth, NEXT_HOP) for address, veth in transits.items() if veth in ends),
             }
         ),
     )
@@ -91,11 +105,11 @@ def wanted_on_host(link: str, host: str, pools: Pools) -> State:
 class Edge:
     """The edge of the cloud ``name``, and its link on the host. ``uplink``: the way on from the host, if there is one."""
 
-    def __init__(self, name: str, host: str, uplink: Uplink | None) -> None:
+    def __init__(self, name: str, pools: Pools, uplink: Uplink | None) -> None:
         self._namespace = Namespace(f"{name}-edge")
         self._host = Namespace(None)
         self._link = f"{name}-edge"
-        self._address = host
+        self._address, self._resolver = str(pools[0][1]), str(pools[0][2])
         self._uplink = uplink
         self._applied: State | None = None
         self._pools: Pools | None = None
@@ -105,7 +119,7 @@ class Edge:
         """Makes the edge, its filter and the way to the host."""
         self.doubt()
         await self._namespace.create()
-        tables = [table(self._address, has_uplink=self._uplink is not None)]
+        tables = [table(self._address, self._resolver, has_uplink=self._uplink is not None)]
         await self._namespace.run("nft", "--file", "-", stdin=nft.replace(tables).encode())
         await self._namespace.call(lambda: write_settings((*ROUTER_SETTINGS, *_SETTINGS)))
         # Without one local address, be it lo's, the kernel takes no next hop for valid.
@@ -129,7 +143,9 @@ class Edge:
 
     async def apply(self, pools: Pools, vpcs: Iterable[str], public: Mapping[str, str]) -> None:
         """Routes the public addresses (address → VPC id) to their VPCs, whose veths exist; unused veths go."""
-        target = wanted(self._address, pools, vpcs, public, has_uplink=self._uplink is not None)
+        has_uplink = self._uplink is not None
+        transits = await self._transits() if has_uplink else {}
+        target = wanted(self._address, pools, vpcs, public, transits, has_uplink=has_uplink)
         if target == self._applied and pools == self._pools:
             return
         self._applied = None
@@ -150,7 +166,8 @@ class Edge:
         found = await self._observe()
         if self._applied is not None and found != self._applied:
             self.doubt()
-        return frozenset(route.destination for route in found.routes if route.link.startswith(VETH_PREFIX))
+        routed = (route.destination for route in found.routes if route.link.startswith(VETH_PREFIX))
+        return frozenset(address for address in routed if ipaddress.IPv4Address(address) not in TRANSIT)
 
     async def destroy(self) -> None:
         """Removes the edge and all that was made on the host."""
@@ -185,6 +202,11 @@ class Edge:
         if self._uplink is not None:
             await self._uplink.open(self._link, pools)
         self._pools = pools
+
+    async def _transits(self) -> dict[str, str]:
+        """Transit address → veth of a VPC."""
+        (answer,) = await self._namespace.show("link show")
+        return {transit(link["ifindex"]): link["ifname"] for link in answer if link["ifname"].startswith(VETH_PREFIX)}
 
     async def _observe(self) -> State:
         return await links.observe(self._namespace, lambda name: name == HOST_LINK or name.startswith(VETH_PREFIX))

@@ -6,6 +6,7 @@ Everything that ends up in a script or a path passes through here first, so that
 import hashlib
 import ipaddress
 import re
+from collections.abc import Iterable
 
 from pileus.drivers.errors import PermanentError
 from pileus.hostapi.spec import InterfaceSpec, NetworkSpec, VpcSpec
@@ -26,10 +27,15 @@ UPPER_MAC, LOWER_MAC = "02:00:a9:fe:00:02", "02:00:a9:fe:00:03"
 
 MTU = 1500
 TAP_PREFIX, VETH_PREFIX = "vt", "vpc"
+TRANSIT = ipaddress.IPv4Network("198.18.0.0/15")
+"""Addresses of the VPCs' resolvers on their way to the host's: between the VPCs and the edge only (RFC 2544's range)."""
+
 EDGE_LINK = "edge"
 """A VPC's end of its veth, in the VPC's namespace."""
 HOST_LINK = "host"
 """The edge's end of the veth to the host, in the edge's namespace."""
+
+Pools = tuple[ipaddress.IPv4Network, ...]
 
 _CLOUD = re.compile(r"[a-z][a-z0-9]{0,9}")
 _ID = re.compile(r"[a-z]+-[0-9a-z]{1,40}")
@@ -59,6 +65,11 @@ def veth_name(vpc_id: str) -> str:
     return short_name(VETH_PREFIX, vpc_id)
 
 
+def transit(index: int) -> str:
+    """The transit address that goes with the index of a VPC's veth in the edge."""
+    return str(TRANSIT[index])
+
+
 def gateway(interface: InterfaceSpec) -> str:
     """The subnet's router: base + 1, as in every VPC of EC2."""
     return str(ipaddress.IPv4Network(interface.subnet_cidr)[1])
@@ -69,7 +80,19 @@ def resolvers(vpc: VpcSpec) -> tuple[str, str]:
     return str(ipaddress.IPv4Network(vpc.cidrs[0])[2]), RESOLVER
 
 
-def check(spec: NetworkSpec, pools: tuple[ipaddress.IPv4Network, ...]) -> None:
+def pools(cidrs: Iterable[str]) -> Pools:
+    """The pools of public addresses. Raises PermanentError when one is malformed or smaller than a /29."""
+    try:
+        networks = tuple(ipaddress.IPv4Network(cidr) for cidr in cidrs)
+    except ValueError as error:
+        raise PermanentError(f"the pool of public addresses: {error}") from error
+    for network in networks:
+        if network.prefixlen > 29:
+            raise PermanentError(f"the pool {network} is too small: four of its addresses are not handed out")
+    return networks
+
+
+def check(spec: NetworkSpec, owned: Pools) -> None:
     """Refuses a spec whose values are malformed or contradict each other.
 
     Raises:
@@ -90,8 +113,15 @@ def check(spec: NetworkSpec, pools: tuple[ipaddress.IPv4Network, ...]) -> None:
             claim(f"{interface.private_address} of {vpc.vpc_id}", interface.interface_id)
             if interface.public_address is not None:
                 claim(interface.public_address, interface.interface_id)
-                if not any(ipaddress.IPv4Address(interface.public_address) in pool for pool in pools):
-                    raise PermanentError(f"{interface.public_address} is not in this cloud's pool")
+                _check_public(ipaddress.IPv4Address(interface.public_address), owned)
+
+
+def _check_public(address: ipaddress.IPv4Address, owned: Pools) -> None:
+    pool = next((pool for pool in owned if address in pool), None)
+    if pool is None:
+        raise PermanentError(f"{address} is not in this cloud's pool")
+    if address in (pool[0], pool[1], pool[2], pool[-1]):
+        raise PermanentError(f"{address} is one of the addresses of {pool} that are not handed out")
 
 
 def _check_vpc(vpc: VpcSpec) -> None:

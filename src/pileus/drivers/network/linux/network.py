@@ -1,7 +1,6 @@
 """The driver ``linux``. Everything it makes begins with the cloud's name, so that several clouds share a machine."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pileus.base.process import ProcessError
 from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.network.interface import NetworkState
 from pileus.drivers.network.linux import names, namespace, ruleset
-from pileus.drivers.network.linux.edge import Edge, Pools, host_address
+from pileus.drivers.network.linux.edge import Edge
 from pileus.drivers.network.linux.uplink import Uplink
 from pileus.drivers.network.linux.vpc import Vpc
 from pileus.hostapi.spec import NetworkSpec
@@ -25,19 +24,26 @@ class LinuxNetwork:
     Args:
         root: a directory for dnsmasq's files. Its user must be able to enter it; /run is the place for it.
         name: of the cloud; two clouds on a machine have different ones, and different pools.
-        pool: the public addresses as CIDRs, used where a spec names none. The first usable address of the first is
-            the host's; network and broadcast addresses are to be handed out neither.
+        pool: the public addresses as CIDRs, used where a spec names none. The first two usable addresses of the
+            first are the host's and the resolvers'; network and broadcast addresses are to be handed out neither.
         uplink: the host's link through which guests with a public address reach what lies beyond the host. None: they
             reach other guests only.
+        resolvers: of the host's network; with an uplink, dnsmasq asks them for names that are not the VPC's.
     """
 
     def __init__(
-        self, root: Path, name: str = "pileus", pool: tuple[str, ...] = ("203.0.113.0/24",), uplink: str | None = None
+        self,
+        root: Path,
+        name: str = "pileus",
+        pool: tuple[str, ...] = ("203.0.113.0/24",),
+        uplink: str | None = None,
+        resolvers: tuple[str, ...] = (),
     ) -> None:
         self._root = root
         self._name = names.check_cloud(name)
-        self._pools: Pools = tuple(ipaddress.IPv4Network(cidr) for cidr in pool)
-        self._edge = Edge(name, host_address(self._pools), Uplink(name, uplink) if uplink else None)
+        self._pools = names.pools(pool)
+        self._upstream = resolvers if uplink else ()
+        self._edge = Edge(name, self._pools, Uplink(name, uplink) if uplink else None)
         self._vpcs: dict[str, Vpc] = {}
         self._homes: dict[str, str] = {}
         """Interface id → VPC id, as last applied."""
@@ -66,7 +72,7 @@ class LinuxNetwork:
             PermanentError: the spec is malformed or contradicts itself.
             RetryableError: a program failed; what it left is repaired by the next call.
         """
-        pools = tuple(ipaddress.IPv4Network(cidr) for cidr in spec.pool) or self._pools
+        pools = names.pools(spec.pool) or self._pools
         names.check(spec, pools)
         async with self._lock:
             with _driver_errors():
@@ -141,6 +147,7 @@ class LinuxNetwork:
                 vpc_id,
                 name=f"{self._name}-{vpc_id}",
                 directory=self._root / vpc_id,
+                upstream=self._upstream,
                 connect=self._edge.connect,
             )
         return self._vpcs[vpc_id]

@@ -76,6 +76,7 @@ def _frame(vpc: VpcSpec) -> dict[str, Chain]:
             rules=(
                 f'iifname "{TAP_PREFIX}*" {_DHCP} accept',
                 "iifname . ether saddr . ip saddr @bindings goto offered",
+                f'iifname "{EDGE_LINK}" ct state established accept',  # what dnsmasq has asked beyond the edge
             ),
         ),
         "offered": Chain(

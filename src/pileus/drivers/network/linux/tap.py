@@ -37,11 +37,11 @@ def create(name: str) -> None:
     """Makes a tap that stays."""
     descriptor = _attach(name)
     try:
-        fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)
+        # Neighbours are answered for by proxy ARP, by default after a random delay of up to 0.8 s.
+        write_settings([(f"ipv4/neigh/{name}/proxy_delay", "0")])
+        fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)  # last: whoever finds the tap finds it whole
     finally:
         os.close(descriptor)
-    # Neighbours are answered for by proxy ARP, by default after a random delay of up to 0.8 s.
-    write_settings([(f"ipv4/neigh/{name}/proxy_delay", "0")])
 
 
 def _attach(name: str) -> int:

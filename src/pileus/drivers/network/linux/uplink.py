@@ -1,10 +1,9 @@
 """The way from the guests to what lies beyond the host: forwarding on one path, behind the uplink's own address."""
 
-import ipaddress
-
 import msgspec
 
 from pileus.drivers.network.linux import nft
+from pileus.drivers.network.linux.names import Pools
 from pileus.drivers.network.linux.namespace import Namespace, write_settings
 from pileus.drivers.network.linux.nft import Chain, Table
 
@@ -12,7 +11,7 @@ _KEPT_CLOSED = "kept_closed"
 """The chain whose presence says that the uplink did not forward before: the kernel remembers it for ``destroy``."""
 
 
-def table(name: str, link: str, uplink: str, pools: tuple[ipaddress.IPv4Network, ...], *, was_closed: bool) -> Table:
+def table(name: str, link: str, uplink: str, pools: Pools, *, was_closed: bool) -> Table:
     """The host's own table for the cloud ``name``: guests pass to the uplink, answers come back, nothing else.
 
     Where the uplink did not forward before, what arrives on it for others than the guests is dropped as it was.
@@ -52,7 +51,7 @@ class Uplink:
         self._uplink = uplink
         self._host = Namespace(None)
 
-    async def open(self, link: str, pools: tuple[ipaddress.IPv4Network, ...]) -> None:
+    async def open(self, link: str, pools: Pools) -> None:
         """Lets packets pass between ``link`` (the edge's) and the uplink. The rules come before the forwarding."""
         was_closed = _KEPT_CLOSED in await self._chains() or not await self._forwards()
         tables = [table(self._name, link, self._uplink, pools, was_closed=was_closed)]

@@ -22,6 +22,7 @@ from pileus.drivers.network.linux.names import (
     gateway,
     resolvers,
     tap_name,
+    transit,
 )
 from pileus.drivers.network.linux.namespace import ROUTER_SETTINGS, Namespace, write_settings
 from pileus.hostapi.spec import VpcSpec
@@ -34,14 +35,14 @@ _SETTINGS = (
 
 
 class VpcState(msgspec.Struct, frozen=True, kw_only=True):
-    """What works: interface ids, and the public addresses that this namespace translates."""
+    """What works: ids of interfaces with a routed tap, rules and DHCP; the public addresses that are translated."""
 
     interfaces: frozenset[str]
     public_addresses: frozenset[str]
 
 
-def wanted(vpc: VpcSpec) -> State:
-    """Links, addresses, neighbours and routes of the namespace."""
+def wanted(vpc: VpcSpec, transit_address: str | None) -> State:
+    """Links, addresses, neighbours and routes of the namespace. ``transit_address``: dnsmasq's own, to ask others by."""
     taps = [(tap_name(nic.interface_id), nic) for nic in vpc.interfaces]
     own = (*resolvers(vpc), METADATA)
     return State(
@@ -49,7 +50,11 @@ def wanted(vpc: VpcSpec) -> State:
             {Link(EDGE_LINK, LOWER_MAC, ""), *(Link(name, GATEWAY_MAC, nic.interface_id) for name, nic in taps)}
         ),
         addresses=frozenset(
-            {*(Address(address, "lo") for address in own), *(Address(gateway(nic), name) for name, nic in taps)}
+            {
+                *(Address(address, "lo") for address in own),
+                *(Address(gateway(nic), name) for name, nic in taps),
+                *(Address(address, EDGE_LINK) for address in (transit_address,) if address is not None),
+            }
         ),
         neighbours=frozenset(
             {
@@ -80,12 +85,14 @@ class Vpc:
         *,
         name: str,
         directory: Path,
+        upstream: tuple[str, ...],
         connect: Callable[[str, Namespace], Awaitable[None]],
     ) -> None:
         self._id = vpc_id
         self._namespace = Namespace(name)
-        self._dnsmasq = Dnsmasq(directory, self._namespace)
+        self._dnsmasq = Dnsmasq(directory, self._namespace, upstream)
         self._connect = connect
+        self._has_upstream = bool(upstream)
         self._tables: tuple[nft.Table, ...] | None = None
         """What the kernel's tables are known to be; None until this process has written them."""
         self._settled: dict[str, str] | None = None
@@ -110,7 +117,7 @@ class Vpc:
         self._applied = None
 
     async def remove(self) -> None:
-        """Removes everything. Links go one by one: an open tap or socket would keep the namespace and all in it."""
+        """Removes everything. Links go first: an open tap or socket would keep the namespace and all in it alive."""
         self.doubt()
         self._tables = self._settled = None
         if self._namespace.exists():
@@ -125,13 +132,18 @@ class Vpc:
             self.doubt()
             return None
         found, translated = await self._observe(), await self._translated()
+        served = translated is not None and self._dnsmasq.is_running()
         routed = {route.link for route in found.routes}
         state = VpcState(
-            interfaces=frozenset(link.alias for link in found.links if _is_sound_tap(link) and link.name in routed),
-            public_addresses=frozenset(translated),
+            interfaces=frozenset(
+                link.alias for link in found.links if served and _is_sound_tap(link) and link.name in routed
+            ),
+            public_addresses=frozenset(translated or ()),
         )
         if self._applied is not None and (
-            found != wanted(self._applied) or translated != ruleset.public_addresses(self._applied)
+            found != wanted(self._applied, await self._transit())
+            or translated != ruleset.public_addresses(self._applied)
+            or served != bool(self._applied.interfaces)
         ):
             self.doubt()
             self._tables = None
@@ -157,12 +169,13 @@ class Vpc:
         self._tables = tables
 
     async def _make_links(self, vpc: VpcSpec) -> None:
-        found, target = await self._observe(), wanted(vpc)
+        found = await self._observe()
         if EDGE_LINK not in found.link_names():
             await self._namespace.ip(["link set lo up"])
             await self._namespace.call(lambda: write_settings((*ROUTER_SETTINGS, *_SETTINGS)))
             await self._connect(self._id, self._namespace)
         await self._forget(vpc, found)
+        target = wanted(vpc, await self._transit())
         fresh = [link.name for link in links.missing(found, target) if link.name != EDGE_LINK]
         if fresh:
             await self._namespace.call(lambda: [tap.create(name) for name in fresh])
@@ -180,16 +193,23 @@ class Vpc:
             await conntrack.forget(self._namespace, conntrack.stale(flows, inward, released))
         self._settled = inward
 
+    async def _transit(self) -> str | None:
+        """The namespace's own address towards the edge: by the index of the veth's other end, which the edge knows too."""
+        if not self._has_upstream:
+            return None
+        (answer,) = await self._namespace.show("link show")
+        return next((transit(link["link_index"]) for link in answer if link["ifname"] == EDGE_LINK), None)
+
     async def _observe(self) -> State:
         return await links.observe(self._namespace, lambda name: name == EDGE_LINK or _is_tap(name))
 
-    async def _translated(self) -> dict[str, str]:
-        """Public → private address, as the kernel's map has it; none when the table is gone."""
+    async def _translated(self) -> dict[str, str] | None:
+        """Public → private address, as the kernel's map has it; None when the rules are gone."""
         try:
             answer = await self._namespace.run("nft", "--json", "list", "map", *ruleset.TABLE.split(), "inward")
         except ProcessError as error:
             if "No such file or directory" in error.stderr:
-                return {}
+                return None
             raise
         (found,) = (entry["map"] for entry in msgspec.json.decode(answer)["nftables"] if "map" in entry)
         return dict(found.get("elem", ()))

@@ -33,3 +33,13 @@ def test_all_names_of_an_interface_mean_its_private_address() -> None:
         (), interface(5, public="203.0.113.5", public_names=("ec2-203-0-113-5.example.com",)), interface(6, names=())
     )
     assert names(spec) == "10.0.0.5 ip-10-0-0-5.ec2.internal ec2-203-0-113-5.example.com\n"
+
+
+def test_unknown_names_go_to_the_hosts_resolvers_only_where_there_are_some() -> None:
+    spec = vpc((), interface(5))
+    alone = configuration(spec, Path("/run/x")).splitlines()
+    joined = configuration(spec, Path("/run/x"), ("192.0.2.53",)).splitlines()
+    assert "address=/#/" in alone
+    assert "server=192.0.2.53" in joined
+    assert "local=/ec2.internal/" in joined
+    assert "address=/#/" not in joined

@@ -6,7 +6,7 @@ import pytest
 from network_specs import group, interface, tcp, vpc
 
 from pileus.drivers.errors import PermanentError
-from pileus.drivers.network.linux.names import check, check_cloud, gateway, resolvers, tap_name, veth_name
+from pileus.drivers.network.linux.names import check, check_cloud, gateway, pools, resolvers, tap_name, veth_name
 from pileus.hostapi.spec import NetworkSpec, VpcSpec
 
 POOL = (ipaddress.IPv4Network("203.0.113.0/24"),)
@@ -29,6 +29,12 @@ def test_a_clouds_name_must_fit_into_a_links_name(name: str) -> None:
         check_cloud(name)
 
 
+@pytest.mark.parametrize("cidr", ["203.0.113.0/30", "203.0.113.1/24", "2001:db8::/64", "everything"])
+def test_a_pool_must_be_an_ipv4_network_of_some_size(cidr: str) -> None:
+    with pytest.raises(PermanentError):
+        pools([cidr])
+
+
 def test_a_sound_spec_passes() -> None:
     check(
         NetworkSpec(vpcs=(vpc((group("sg-a", tcp(80, source="sg-b")),), interface(5, "sg-a", public="203.0.113.5")),)),
@@ -40,6 +46,9 @@ def test_a_sound_spec_passes() -> None:
     "bad",
     [
         vpc((), interface(5, public="198.51.100.1")),
+        vpc((), interface(5, public="203.0.113.1")),
+        vpc((), interface(5, public="203.0.113.2")),
+        vpc((), interface(5, public="203.0.113.255")),
         vpc((), interface(5), interface(6, private_address="10.0.0.5")),
         vpc((), interface(5, public="203.0.113.5"), interface(6, public="203.0.113.5")),
         vpc((), interface(3)),
