@@ -1,0 +1,5 @@
+"""How Pileus compares, as ratios measured in one run: ``make bench``, or ``python -m bench``. See docs/bench.md.
+
+Each measurement is a module with a ``measure`` function that gives rows. Peers are measured in turns with Pileus, so that
+what the machine does beside hurts all of them alike.
+"""
