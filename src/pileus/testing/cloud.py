@@ -225,6 +225,10 @@ class SimulatedCloud:
         assert instance is not None
         return next(host.hypervisor.host for host in self.hosts if host.name == instance.host_id)
 
+    def connected(self, host_name: str) -> bool:
+        """Whether the controllers have a connection to a host's agent."""
+        return self._controllers is not None and host_name in self._controllers.hosts.sessions
+
     async def until(self, holds: Callable[[View], bool], patience: float = 30.0) -> None:
         """Waits until something is so in the records.
 
