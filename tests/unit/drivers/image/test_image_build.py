@@ -11,7 +11,7 @@ import pytest
 from pileus.base.process import ProcessError
 from pileus.drivers.image import build as building
 from pileus.drivers.image.build import build
-from pileus.drivers.image.build.packages import Archive, Package
+from pileus.drivers.image.build.packages import Archive, Package, PackageError
 from pileus.drivers.image.build.recipe import Facts, Workspace, content_id, install_files
 from pileus.drivers.image.interface import ImageManifest
 
@@ -130,10 +130,13 @@ def test_what_a_killed_build_left_is_removed(recipe: Recipe, tmp_path: Path) -> 
     assert images(tmp_path / "images") == [manifest.content]
 
 
-def test_old_indexes_are_read_anew_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ProcessError(["apt-get"], 100, "404 Not Found"), PackageError("no indexes")])
+def test_missing_or_old_indexes_are_read_anew_once(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fetch(_archive: Archive, packages: Sequence[Package]) -> list[Path]:
         if packages[0].version == "1":
-            raise ProcessError(["apt-get"], 100, "404 Not Found")
+            raise error
         return []
 
     def update(_archive: Archive) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from pileus.base.clock import Clock, SystemClock
 from pileus.base.process import ProcessError
 from pileus.drivers.image.build.debian import Debian
-from pileus.drivers.image.build.packages import Archive, Package
+from pileus.drivers.image.build.packages import Archive, Package, PackageError
 from pileus.drivers.image.build.recipe import Facts, Recipe, Workspace, content_id
 from pileus.drivers.image.build.tiny import Tiny
 from pileus.drivers.image.interface import ImageManifest
@@ -76,16 +76,20 @@ def build(
 
 
 def _fetched(recipe: Recipe, archive: Archive, report: Callable[[str], None]) -> tuple[tuple[Package, ...], str]:
-    """Resolves and downloads. Old indexes name files that mirrors no longer have: then they are read anew, once."""
-    packages = recipe.packages(archive)
-    report(f"{len(packages)} packages, downloading what is not cached")
-    try:
-        archive.fetch(packages)
-    except ProcessError:
-        report("a download failed: updating apt's indexes")
-        archive.update()
+    """Resolves and downloads. Indexes may be missing, or name files that mirrors no longer have: read anew, once."""
+
+    def attempt() -> tuple[Package, ...]:
         packages = recipe.packages(archive)
+        report(f"{len(packages)} packages, downloading what is not cached")
         archive.fetch(packages)
+        return packages
+
+    try:
+        packages = attempt()
+    except (PackageError, ProcessError) as error:
+        report(f"updating apt's indexes, because {error}")
+        archive.update()
+        packages = attempt()
     return packages, content_id(recipe.facts, packages)
 
 
