@@ -63,8 +63,8 @@ def build(
     with _sole_builder(images_root), _sole_builder(cache / "images"):
         kept = cache / "images" / content
         if not kept.exists():
-            with _partial(kept) as target, tempfile.TemporaryDirectory(prefix="pileus-image-") as scratch:
-                work = Workspace(scratch=Path(scratch), target=target, cache=cache, progress=report)
+            with _partial(kept) as target, _scratch(kept.parent) as scratch:
+                work = Workspace(scratch=scratch, target=target, cache=cache, progress=report)
                 recipe.make(packages, archive, work)
                 _write_manifest(_manifest(recipe.facts, content, target, clock), target)
         if not (images_root / content).exists():
@@ -140,6 +140,13 @@ def _partial(final: Path) -> Generator[Path]:
     except BaseException:
         shutil.rmtree(partial)
         raise
+
+
+@contextmanager
+def _scratch(root: Path) -> Generator[Path]:
+    """A directory for the time of the block. When that is killed, the next build finds it by its name."""
+    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=root) as directory:
+        yield Path(directory)
 
 
 def _flush(path: Path) -> None:
