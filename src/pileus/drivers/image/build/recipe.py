@@ -73,13 +73,23 @@ def package_list_id(packages: Sequence[Package]) -> str:
 
 
 def install_files(source: Path, root: Path) -> None:
-    """Copies a tree of recipe files over ``root``. What begins with ``#!`` becomes executable, the rest readable."""
+    """Copies a tree of recipe files over ``root``. What begins with ``#!`` becomes executable, the rest readable.
+
+    A link that is in the way is replaced, never followed: it may lead out of the image into the host.
+
+    Raises:
+        ValueError: a directory of the image leads out of it.
+    """
+    inside = root.resolve()
     for path in sorted(source.rglob("*")):
         target = root / path.relative_to(source)
         if path.is_dir():
             target.mkdir(exist_ok=True)
             continue
+        if not target.parent.resolve().is_relative_to(inside):
+            raise ValueError(f"{target.parent} leads out of the image")
         data = path.read_bytes()
+        target.unlink(missing_ok=True)
         target.write_bytes(data)
         target.chmod(0o755 if data.startswith(b"#!") else 0o644)
 

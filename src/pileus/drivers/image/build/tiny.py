@@ -131,8 +131,9 @@ def _link_applets(root: Path) -> None:
     """Links for all of busybox's programs, where no real program has the name."""
     for name in process.run_sync(str(root / "usr/bin/busybox"), "--list-full").decode().split():
         link = root / "usr" / name.removeprefix("usr/")
-        if "/" in name and not link.exists():
-            link.symlink_to("/usr/bin/busybox")
+        if "/" in name and not link.is_symlink() and not link.exists():
+            # Relative: while the image is built, an absolute link leads to the host's own busybox.
+            link.symlink_to(Path("busybox") if link.parent.name == "bin" else Path("../bin/busybox"))
 
 
 def _set_modes(root: Path) -> None:
