@@ -16,11 +16,12 @@ Progress = Callable[[str], None]
 
 
 def ensure_first_instance(
-    ec2: Any, family: str, instance_type: str, keys: Path, progress: Progress
+    ec2: Any, family: str, instance_type: str, keys: Path, link: str, progress: Progress
 ) -> tuple[Path, str]:
     """A running instance named ``pileus-first`` whose SSH answers. Returns the private key's file and ``user@address``.
 
-    Every step looks first whether it is done. Raises CloudError when the instance does not come up.
+    ``link`` is how the names of the cloud's own network links begin. Every step looks first whether it is done.
+    Raises CloudError when the instance does not come up.
     """
     key_file = _ensure_key(ec2, keys, progress)
     group = _ensure_group(ec2, progress)
@@ -46,7 +47,7 @@ def ensure_first_instance(
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance_id], WaiterConfig={"Delay": 1, "MaxAttempts": 180})
     address = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]["PublicIpAddress"]
     progress(f"waiting for SSH on {address}")
-    wait_for_ssh(address)
+    wait_for_ssh(address, link)
     return key_file, f"{_user(image)}@{address}"
 
 
@@ -100,14 +101,14 @@ def _find(ec2: Any) -> Any | None:
     return None
 
 
-def wait_for_ssh(address: str, patience: float = 240.0) -> None:
-    """Waits until an SSH server greets. Only over the cloud's own link: never out of the machine.
+def wait_for_ssh(address: str, link: str, patience: float = 240.0) -> None:
+    """Waits until an SSH server greets. Only over the cloud's own link: nothing may be sent out of the machine.
 
     Raises:
         CloudError: the address is routed elsewhere, or nobody greeted in ``patience`` seconds.
     """
     route = run_sync("ip", "-oneline", "route", "get", address).decode()
-    if " via " in route:
+    if f" dev {link}" not in route:
         raise CloudError(f"{address} is not routed to this cloud on this machine: {route.strip()}")
     deadline = _clock.monotonic() + patience
     while _clock.monotonic() < deadline:

@@ -188,6 +188,7 @@ def first_instance(place: Place, family: str, instance_type: str) -> None:
     """Launch an instance to log in to, unless it is there, and say how."""
     from pileus.cmd import cloud
     from pileus.cmd.first_instance import ensure_first_instance
+    from pileus.cmd.serve import network_name
 
     begin = _clock.monotonic()
 
@@ -196,7 +197,8 @@ def first_instance(place: Place, family: str, instance_type: str) -> None:
 
     ec2 = cloud.connect(place.layout, place.settings)
     try:
-        key, login = ensure_first_instance(ec2, family, instance_type, Path.home() / ".ssh", progress)
+        link = network_name(place.layout.identity().cloud_id)
+        key, login = ensure_first_instance(ec2, family, instance_type, Path.home() / ".ssh", link, progress)
     except cloud.CloudError as error:
         raise click.ClickException(str(error)) from error
     progress("SSH answers")

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pileus.base import log
@@ -151,11 +152,12 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     from pileus.agent.agent import Drivers
     from pileus.drivers.hypervisor.qemu import QemuHypervisor
     from pileus.drivers.image.local import LocalImages
-    from pileus.drivers.network.linux import LinuxNetwork
+    from pileus.drivers.network.linux.network import LinuxNetwork
     from pileus.drivers.volume.local import LocalVolumes
 
     images = LocalImages(layout.images)
     first, last = settings.guest_uids
+    cloud_name = network_name(layout.identity().cloud_id)
     return Drivers(
         hypervisor=QemuHypervisor(
             layout.root,
@@ -164,11 +166,10 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
             clock=clock,
         ),
         network=LinuxNetwork(
-            layout.root,
-            name=network_name(layout.identity().cloud_id),
+            Path("/run/pileus") / cloud_name,
+            name=cloud_name,
             pool=tuple(cidr for region in settings.regions for cidr in region.public_pool),
             uplink=settings.uplink,
-            clock=clock,
         ),
         volumes=LocalVolumes(layout.root, images),
         images=images,
