@@ -1,4 +1,4 @@
-"""The QEMU command line of a guest, as a function of what it is given. Called by ``guest``; touches nothing.
+"""The QEMU command line of a guest, as a function of what it is given. Called by ``launch``; touches nothing.
 
 QEMU opens no file of ours by name: disks, taps, kernel and the monitor's socket are inherited descriptors, so that its
 unprivileged user needs no right to any path.
@@ -129,7 +129,7 @@ def _disk(disk: Disk, fds: Sequence[int]) -> list[str]:
 
 def _layer(node: str, layer: DiskLayer, fd: int, below: str | None) -> list[str]:
     # QEMU's own locks are off because it would hold those of a layer frozen by a snapshot for ever: we lock the
-    # descriptor that it inherits instead (see ``guest``).
+    # descriptor that it inherits instead (see ``launch``).
     common: dict[str, Any] = {"read-only": not layer.writable, "discard": "unmap"}
     file = {"driver": "file", "node-name": f"{node}-file", "filename": f"/dev/fdset/{fd}", "locking": "off", **common}
     data = {"driver": layer.format, "node-name": node, "file": f"{node}-file", **common}

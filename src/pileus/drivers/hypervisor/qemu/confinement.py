@@ -1,7 +1,7 @@
 """What a guest's QEMU may not do: whoever breaks out of the guest into it finds a process that has nothing.
 
 Its own user, no capability, no way to gain one, no program to start, no file but those it was handed. Called by
-``guest`` and ``accelerator``.
+``launch`` and ``accelerator``.
 """
 
 from collections.abc import Collection

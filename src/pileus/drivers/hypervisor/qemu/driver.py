@@ -11,8 +11,9 @@ from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
 from pileus.drivers.hypervisor.qemu import confinement
 from pileus.drivers.hypervisor.qemu.cgroup import Cgroups
-from pileus.drivers.hypervisor.qemu.guest import Guest, Machine
+from pileus.drivers.hypervisor.qemu.guest import Guest
 from pileus.drivers.hypervisor.qemu.home import Home, Record, host_boot_id, tidy
+from pileus.drivers.hypervisor.qemu.launch import Machine
 from pileus.drivers.hypervisor.qemu.process import holders
 from pileus.hostapi.spec import GuestSpec
 

@@ -7,22 +7,17 @@ same visit repairs what an agent that was killed left half done, so there is no 
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
-from pileus.base.clock import Clock
-from pileus.drivers.errors import DriverError, PermanentError, RetryableError
+from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
-from pileus.drivers.hypervisor.qemu import command, confinement
-from pileus.drivers.hypervisor.qemu.cgroup import Cgroups, Limits
+from pileus.drivers.hypervisor.qemu import command
 from pileus.drivers.hypervisor.qemu.console import Console
 from pileus.drivers.hypervisor.qemu.home import Home, Record
+from pileus.drivers.hypervisor.qemu.launch import Machine, launch, limits_of, start_error
 from pileus.drivers.hypervisor.qemu.monitor import Monitor, MonitorError
 from pileus.drivers.hypervisor.qemu.process import GuestProcess
 from pileus.hostapi.observation import Cause
@@ -32,25 +27,6 @@ _logger = logging.getLogger(__name__)
 
 _SHORTEST_VISIT, _LONGEST_VISIT = 0.25, 5.0  # seconds between visits: while the guest prints, and while it is silent
 _PRESS_EVERY = 5.0  # seconds: a guest that still boots does not hear its power button
-
-# On top of the guest's memory: QEMU itself, its translated code, the page tables; measured 190 MiB under TCG, and a
-# guest that runs into the limit is killed by the kernel.
-_OVERHEAD = (256 + command.TRANSLATION_CACHE) << 20
-_OVERHEAD_CPUS = 0.25  # for what QEMU does beside running the guest's processors
-_OVERHEAD_TASKS = 128  # QEMU's block layer alone uses up to 64 threads
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What all guests of a driver share. ``binary`` is QEMU; times are in seconds."""
-
-    accelerator: str
-    binary: str
-    cgroups: Cgroups
-    clock: Clock
-    host_boot: str
-    reset_limit: float
-    monitor_limit: float
-    start_limit: float
 
 
 class Guest:
@@ -104,9 +80,9 @@ class Guest:
                 came_back = self.record.host_boot != self._machine.host_boot
                 await self._record_off("host-restart" if came_back else self._cause_of_exit())
             self._reported = self.state()
+        self._reset_deadline = self._machine.clock.monotonic() + self._machine.reset_limit
+        await self._visit()  # it may have shut down while nobody was there
         if self._process is not None:
-            self._reset_deadline = self._machine.clock.monotonic() + self._machine.reset_limit
-            await self._visit()
             self._keep()
 
     async def start(
@@ -123,7 +99,7 @@ class Guest:
             if self._keeper is not None:
                 self._keeper.cancel()
             await self._home.save(self.record)
-            process = self._launch(guest, boot_files, disks, taps)
+            process = launch(self._machine, self._home, self.record.uid, guest, boot_files, disks, taps)
             try:
                 await self._release(process, guest)
             except BaseException as error:
@@ -131,7 +107,7 @@ class Guest:
                 complaints = process.complaints()
                 process.let_go()
                 if isinstance(error, (MonitorError, OSError)):
-                    raise _start_error(guest.instance_id, complaints or str(error)) from error
+                    raise start_error(guest.instance_id, complaints or str(error)) from error
                 raise
             self._process = process
             self._keep()
@@ -196,58 +172,11 @@ class Guest:
         if self._process is not None:
             self._process.let_go()
 
-    # Starting: the lock is held.
-
-    def _launch(
-        self, guest: GuestSpec, boot_files: BootFiles, disks: Sequence[Disk], taps: Mapping[str, int]
-    ) -> GuestProcess:
-        """Opens everything that QEMU needs and starts it; it inherits what was opened, and we close it."""
-        with contextlib.ExitStack() as opened:
-
-            def keep(descriptor: int) -> int:
-                opened.callback(os.close, descriptor)
-                return descriptor
-
-            try:
-                lock = keep(self._home.take_lock())
-                listener = opened.enter_context(self._home.listen())
-                descriptors = command.Descriptors(
-                    monitor=listener.fileno(),
-                    kernel=None if boot_files.kernel is None else keep(_open_public(boot_files.kernel)),
-                    initrd=None if boot_files.initrd is None else keep(_open_public(boot_files.initrd)),
-                    disks=tuple(
-                        tuple(keep(_open_layer(layer.path, layer.writable)) for layer in disk.layers) for disk in disks
-                    ),
-                    taps=tuple(taps[nic.interface_id] for nic in guest.nics),
-                )
-                argv = (
-                    *confinement.confined(self.record.uid, self._machine.accelerator),
-                    self._machine.binary,
-                    *confinement.SANDBOX,
-                    *command.command_line(
-                        accelerator=self._machine.accelerator,
-                        guest=guest,
-                        cmdline=" ".join(part for part in (boot_files.cmdline, guest.cmdline) if part),
-                        disks=disks,
-                        descriptors=descriptors,
-                    ),
-                )
-                return GuestProcess.start(argv, (lock, *descriptors.all()))
-            except BlockingIOError as error:
-                raise RetryableError(f"{guest.instance_id}: another process has it or its disk: {error}") from error
-            except FileNotFoundError as error:
-                raise PermanentError(f"{guest.instance_id} can't start: {error}") from error
-            except OSError as error:
-                raise RetryableError(f"{guest.instance_id} can't start: {error}") from error
+    # Starting and keeping: the lock is held, except by the keeper between its visits.
 
     async def _release(self, process: GuestProcess, guest: GuestSpec) -> None:
         """Lets a QEMU that was created stopped run its guest, once it is limited and on record."""
-        limits = Limits(
-            memory=(guest.memory << 20) + _OVERHEAD,
-            cpus=guest.vcpus + _OVERHEAD_CPUS,
-            tasks=guest.vcpus + _OVERHEAD_TASKS,
-        )
-        self._machine.cgroups.enter(guest.instance_id, process.pid, limits)
+        self._machine.cgroups.enter(guest.instance_id, process.pid, limits_of(guest))
         self._monitor = await Monitor.connect(self._home.monitor, self._machine.start_limit, self._on_event)
         before = self.record
         try:
@@ -268,8 +197,6 @@ class Guest:
             await self._home.save(before)
             raise
         self._stuck = self._was_reset = False
-
-    # Keeping.
 
     def _keep(self) -> None:
         assert self._process is not None
@@ -418,30 +345,3 @@ class Guest:
         record = msgspec.structs.replace(self.record, **facts)
         await self._home.save(record)
         self.record = record
-
-
-def _open_layer(path: Path, writable: bool) -> int:
-    """Opens a file of a disk. A writable one is locked for as long as QEMU has it: two guests never write one disk."""
-    descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
-    if writable:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    return descriptor
-
-
-def _open_public(path: Path) -> int:
-    """Opens a kernel or initrd. QEMU opens it anew through ``/dev/fd``, as its own user, who must be allowed to."""
-    descriptor = os.open(path, os.O_RDONLY)
-    if not os.fstat(descriptor).st_mode & stat.S_IROTH:
-        os.close(descriptor)
-        raise PermanentError(f"{path} must be readable by everyone")
-    return descriptor
-
-
-def _start_error(instance_id: str, reason: str) -> DriverError:
-    """Why a start failed. What QEMU says of a damaged disk won't change; all else may."""
-    damaged = any(sign in reason for sign in ("Image is not in", "is corrupt", "Unsupported qcow2"))
-    return (PermanentError if damaged else RetryableError)(f"{instance_id} can't start: {reason}")
