@@ -11,7 +11,7 @@ from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.catalogue import InstanceType
 from pileus.operations.context import Context
-from pileus.records import Instance, NetworkInterface, SecurityGroup, Subnet
+from pileus.records import Address, Instance, NetworkInterface, SecurityGroup, Subnet
 from pileus.records.network_interface import InterfaceAttachment
 from pileus.records.subnet import subnet_scope
 from pileus.services.ec2.addresses import detach_public_address, give_public_address
@@ -26,6 +26,7 @@ from pileus.services.ec2.errors import (
 from pileus.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP, SUBNET
 from pileus.services.ec2.security_groups import default_vpc, group_named
 from pileus.services.ec2.subnets import take_private_address
+from pileus.store import Transaction
 
 MAX_GROUPS = 5
 """Groups on one interface."""
@@ -247,7 +248,7 @@ def _create(context: Context, nic: Nic, instance: Instance, tags: Mapping[str, s
         delete_on_termination=nic.delete_on_termination,
     )
     if nic.existing is not None:
-        return context.tx.put(replace(nic.existing, attachment=attachment))
+        return _attach(context.tx, nic.existing, attachment)
     interface_id = new_id("eni")
     return context.tx.put(
         NetworkInterface(
@@ -267,6 +268,14 @@ def _create(context: Context, nic: Nic, instance: Instance, tags: Mapping[str, s
             auto_public=nic.public,
         )
     )
+
+
+def _attach(tx: Transaction, interface: NetworkInterface, attachment: InterfaceAttachment) -> NetworkInterface:
+    """Puts an interface that exists into an instance; its Elastic IP comes with it."""
+    address = tx.get(Address, interface.address_id) if interface.address_id else None
+    if address is not None:
+        tx.put(replace(address, instance_id=attachment.instance_id))
+    return tx.put(replace(interface, attachment=attachment))
 
 
 def _new_mac() -> str:

@@ -37,10 +37,11 @@ def _named(context: Context, ids: Sequence[str]) -> list[Instance]:
 
 
 def _change(before: Instance, after: Instance) -> dict[str, Any]:
+    # In this order: libcloud takes the first state in an answer for the new one.
     return {
         "InstanceId": before.id,
-        "PreviousState": draw_state(before.state),
         "CurrentState": draw_state(after.state),
+        "PreviousState": draw_state(before.state),
     }
 
 
