@@ -47,7 +47,7 @@ class QemuHypervisor:
         *,
         binary: str = "qemu-system-x86_64",
         reset_limit: float = 240.0,
-        monitor_limit: float = 3.0,
+        monitor_limit: float = 10.0,
         start_limit: float = 30.0,
     ) -> None:
         self.accelerator = accelerator

@@ -177,7 +177,7 @@ class Guest:
     async def _release(self, process: GuestProcess, guest: GuestSpec) -> None:
         """Lets a QEMU that was created stopped run its guest, once it is limited and on record."""
         self._machine.cgroups.enter(guest.instance_id, process.pid, limits_of(guest))
-        self._monitor = await Monitor.connect(self._home.monitor, self._machine.start_limit, self._on_event)
+        self._monitor = await self._connect(self._machine.start_limit)
         before = self.record
         try:
             await self._write(
@@ -288,8 +288,12 @@ class Guest:
 
     async def _connected(self) -> Monitor:
         if self._monitor is None:
-            self._monitor = await Monitor.connect(self._home.monitor, self._machine.monitor_limit, self._on_event)
+            self._monitor = await self._connect(self._machine.monitor_limit)
         return self._monitor
+
+    async def _connect(self, first_limit: float) -> Monitor:
+        limit = self._machine.monitor_limit
+        return await Monitor.connect(self._home.monitor, limit, self._on_event, first_limit=first_limit)
 
     async def _hang_up(self) -> None:
         monitor, self._monitor = self._monitor, None
@@ -311,8 +315,9 @@ class Guest:
     async def _end(self, cause: Cause) -> None:
         """Ends the process and waits until it is gone."""
         assert self._process is not None
-        with contextlib.suppress(MonitorError):
-            await self._drain()
+        if self._monitor is not None:  # else it is silent, and we would only wait
+            with contextlib.suppress(MonitorError):
+                await self._drain()
         await self._record_off(cause)
         await self._process.end()
         await self._forget_process()

@@ -41,17 +41,20 @@ class Monitor:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def connect(cls, socket_path: Path, limit: float, on_event: Callable[[str], None]) -> "Monitor":
-        """Connects within ``limit`` seconds, which also bound every command. Raises MonitorError.
+    async def connect(
+        cls, socket_path: Path, limit: float, on_event: Callable[[str], None], *, first_limit: float | None = None
+    ) -> "Monitor":
+        """Connects to a QEMU that must answer within ``limit`` seconds, now and to every command.
 
-        ``on_event`` is called with the name of each event.
+        ``first_limit`` holds for the connection instead: a QEMU that was just started answers once it is up.
+        ``on_event`` is called with the name of each event. Raises MonitorError.
         """
         client = QMPClient()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         # The address of a unix socket has at most 107 bytes: we go through the directory's descriptor.
         directory = os.open(socket_path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit if first_limit is None else first_limit):
                 address = f"/proc/self/fd/{directory}/{socket_path.name}"
                 await asyncio.get_running_loop().sock_connect(connection, address)
                 await client.connect(connection.dup())
