@@ -10,7 +10,7 @@ import msgspec
 from pileus.drivers.image.build.packages import Archive, Package
 
 HERE = Path(__file__).parent
-SHARED_SOURCES = ("disk.py", "kernel.py", "packages.py", "files/initrd")
+SHARED_SOURCES = ("disk.py", "kernel.py", "packages.py", "recipe.py", "files/initrd")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
