@@ -23,7 +23,13 @@ def page() -> str:
         known = len(load_service(service.name).operations)
         lines.append(f"| {service.name} | {len(service.operations)} | {known} |")
     for service in SERVICES:
-        lines += ["", f"## {service.name}", "", "| operation | IAM action | resources | token | tags on creation |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {service.name}",
+            "",
+            "| operation | IAM action | resources | token | tags on creation |",
+            "|---|---|---|---|---|",
+        ]
         for name, operation in sorted(service.operations.items()):
             resources = ", ".join(sorted({one.partition(":")[0] for one in operation.resources}))
             lines.append(
