@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import click
+
 from tools.catalogue.tables import build
 
 DATA = Path(__file__).parents[2] / "src" / "pileus" / "catalogue" / "data"

@@ -7,9 +7,8 @@ Sources of the hand-written tables: "AWS Regions" (which need no opt-in), "AWS L
 import re
 from collections.abc import Iterator
 
-from tools.catalogue.sources import Region
-
 from pileus.catalogue.locations import RegionInfo, ZoneInfo
+from tools.catalogue.sources import Region
 
 # Regions opened before 20 March 2019: every account has them.
 WITHOUT_OPT_IN = {

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+
 from tools.catalogue.places import describe_region, describe_zones
 from tools.catalogue.sources import Json, Source, installed_versions, read_source
 

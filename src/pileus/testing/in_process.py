@@ -16,8 +16,8 @@ from pileus.operations.context import ConsoleUnavailable, Environment, NoCapacit
 from pileus.operations.dispatch import Dispatcher
 from pileus.records import KINDS, Account, Image, Instance
 from pileus.records.instance import Observed, State, check_transition
-from pileus.services.registry import SERVICES
 from pileus.services.ec2.defaults import create_default_vpc
+from pileus.services.registry import SERVICES
 from pileus.store import Store, Transaction, View, open_store
 from pileus.testing.clock import ManualClock
 
