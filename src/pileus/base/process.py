@@ -75,4 +75,4 @@ def run_sync(*argv: str, stdin: bytes | None = None, timeout: float = 60.0, **op
 
 def spawn(*argv: str, **options: Any) -> "subprocess.Popen[bytes]":
     """Starts a program that goes on by itself; ``options`` go to ``subprocess.Popen``."""
-    return subprocess.Popen(argv, **options)
+    return subprocess.Popen(argv, text=False, **options)
