@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 
 class ProcessError(Exception):
@@ -75,4 +75,4 @@ def run_sync(*argv: str, stdin: bytes | None = None, timeout: float = 60.0, **op
 
 def spawn(*argv: str, **options: Any) -> "subprocess.Popen[bytes]":
     """Starts a program that goes on by itself; ``options`` go to ``subprocess.Popen``."""
-    return subprocess.Popen(argv, text=False, **options)
+    return cast("subprocess.Popen[bytes]", subprocess.Popen(argv, **options))
