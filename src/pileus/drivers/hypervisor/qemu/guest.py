@@ -26,6 +26,7 @@ from pileus.hostapi.spec import GuestSpec
 _logger = logging.getLogger(__name__)
 
 _SHORTEST_VISIT, _LONGEST_VISIT = 0.25, 5.0  # seconds between visits: while the guest prints, and while it is silent
+_LAST_BREATH = 0.25  # seconds between a process's connections closing and its end
 _PRESS_EVERY = 5.0  # seconds: a guest that still boots does not hear its power button
 
 
@@ -237,9 +238,13 @@ class Guest:
                     printed = await self._drain()
                     await self._settle()
             except MonitorError as error:
-                _logger.warning("a guest's monitor is silent: %s", error, extra={"instance": self.record.instance_id})
                 await self._hang_up()
-                self._stuck = True
+                # A connection that broke may be the first that we see of the process's end; then the next visit buries it.
+                self._stuck = not await self._process.ends_within(_LAST_BREATH)
+                if self._stuck:
+                    _logger.warning(
+                        "a guest's monitor is silent: %s", error, extra={"instance": self.record.instance_id}
+                    )
             except OSError as error:  # the record can't be written: the next visit tries again
                 _logger.warning("a guest can't be looked after: %s", error, extra={"instance": self.record.instance_id})
             state = self.state()

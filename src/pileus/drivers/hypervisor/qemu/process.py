@@ -75,11 +75,17 @@ class GuestProcess:
     async def end(self, patience: float = _PATIENCE) -> None:
         """Asks it to end, kills it when it doesn't within ``patience`` seconds, and waits until it is gone."""
         self._signal(signal.SIGTERM)
+        if not await self.ends_within(patience):
+            await self.kill()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Waits for its end; says whether it came."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 await self.ended.wait()
         except TimeoutError:
-            await self.kill()
+            return False
+        return True
 
     async def kill(self) -> None:
         """Kills it and waits until it is gone."""
