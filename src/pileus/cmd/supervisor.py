@@ -59,7 +59,7 @@ class Keeper:
                 )
             self._process.wait()
             failures = 0 if time.monotonic() - started > _STEADY else failures + 1
-            self._stopping.wait(_BACKOFF[min(failures, len(_BACKOFF)) - 1])
+            self._stopping.wait(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
 
     def stop(self) -> None:
         """Asks the child to end, and insists after a while."""

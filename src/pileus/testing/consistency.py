@@ -1,7 +1,7 @@
 """Whether the records of a cloud fit together. Run after storms and random walks, on simulated and on real hosts.
 
 Every line of ``problems`` is something that must never be so, not even in passing: it holds between any two transactions.
-``unsettled`` is what a cloud whose hosts all answer and which nobody uses must come to an end with.
+``unsettled`` is what a cloud comes to an end with once its hosts answer and nobody uses it.
 """
 
 from collections.abc import Iterator
@@ -35,13 +35,20 @@ def problems(view: View, config: Config) -> list[str]:
 def unsettled(view: View) -> list[str]:
     """What is still on its way: instances between two states, guests and volumes that hosts have yet to remove."""
     waiting = [f"{one.id} is {one.state}" for one in view.list(Instance) if one.state in _ON_THE_WAY]
+    unseen = [f"{one.id} is running, but not seen so" for one in view.list(Instance) if _is_unseen(one)]
     kept = [
         f"{one.id} is terminated and its guest is still on {one.host_id}"
         for one in view.list(Instance)
         if one.state is State.TERMINATED and one.host_id
     ]
     deleting = [f"{one.id} is deleting" for one in view.list(Volume) if one.state == "deleting"]
-    return [*waiting, *kept, *deleting]
+    return [*waiting, *unseen, *kept, *deleting]
+
+
+def _is_unseen(one: Instance) -> bool:
+    """Whether it is being started anew after its guest died."""
+    seen = one.observed
+    return one.state is State.RUNNING and (seen is None or (seen.boot, seen.phase) != (one.boot, "running"))
 
 
 def _hosts(view: View) -> Iterator[str]:
