@@ -32,16 +32,20 @@ STOP_TIMEOUT = 60.0
 
 
 def host_spec(view: Reading, host_id: str, config: Config, revision: int) -> HostSpec:
-    """The whole spec of a host."""
-    instances = view.list(Instance, host_id=host_id)
+    """The whole spec of a host. Its parts are kept apart, so that a change costs what it touches."""
     pools = dict.fromkeys(cidr for region in config.regions for cidr in region.public_pool)
-    networked = [instance for instance in instances if instance.state in _NETWORKED]
-    interfaces = [interface for instance in networked for interface in interfaces_of(view, instance)]
     return HostSpec(
         revision=revision,
-        guests=tuple(_guest(view, instance) for instance in instances),
-        volumes=tuple(_volume(volume) for volume in view.list(Volume, host_id=host_id)),
-        network=NetworkSpec(pool=tuple(pools), vpcs=tuple(_vpcs(view, interfaces))),
+        guests=view.part(f"guests/{host_id}", lambda view: _guests(view, host_id)),
+        volumes=view.part(f"volumes/{host_id}", lambda view: tuple(map(_volume, view.list(Volume, host_id=host_id)))),
+        network=NetworkSpec(pool=tuple(pools), vpcs=tuple(_vpcs(view, host_id))),
+    )
+
+
+def _guests(view: Reading, host_id: str) -> tuple[GuestSpec, ...]:
+    return tuple(
+        view.part(f"guest/{instance.id}", lambda view, instance_id=instance.id: _guest(view, instance_id))
+        for instance in view.list(Instance, host_id=host_id)
     )
 
 
@@ -78,7 +82,9 @@ def system_uuid(instance_id: str) -> str:
     return f"ec2{digest[:5]}-{digest[5:9]}-4{digest[9:12]}-a{digest[12:15]}-{digest[15:27]}"
 
 
-def _guest(view: Reading, instance: Instance) -> GuestSpec:
+def _guest(view: Reading, instance_id: str) -> GuestSpec:
+    instance = view.get(Instance, instance_id)
+    assert instance is not None, f"{instance_id} was just there"
     interfaces = interfaces_of(view, instance)
     return GuestSpec(
         instance_id=instance.id,
@@ -107,23 +113,37 @@ def _guest(view: Reading, instance: Instance) -> GuestSpec:
     )
 
 
-def _vpcs(view: Reading, interfaces: Iterable[NetworkInterface]) -> Iterable[VpcSpec]:
-    by_vpc: dict[str, list[NetworkInterface]] = {}
-    for interface in interfaces:
-        by_vpc.setdefault(interface.vpc_id, []).append(interface)
-    for vpc_id, members in sorted(by_vpc.items()):
+def _vpcs(view: Reading, host_id: str) -> Iterable[VpcSpec]:
+    """The VPCs of the host's guests, with the interfaces that are here."""
+    interfaces = view.part(f"interfaces/{host_id}", lambda view: _interfaces(view, host_id))
+    for vpc_id, members in sorted(interfaces.items()):
         vpc = view.get(Vpc, vpc_id)
-        assert vpc is not None, f"{members[0].id} is in a VPC that is gone"
+        assert vpc is not None, f"{members[0].interface_id} is in a VPC that is gone"
         yield VpcSpec(
             vpc_id=vpc.id,
             cidrs=tuple(cidr for _, cidr in vpc.cidrs),
             domain=private_domain(vpc.region),
             groups=tuple(_groups(view, members)),
-            interfaces=tuple(_interface(view, vpc, one) for one in sorted(members, key=lambda one: one.id)),
+            interfaces=members,
         )
 
 
-def _groups(view: Reading, interfaces: Iterable[NetworkInterface]) -> Iterable[GroupSpec]:
+def _interfaces(view: Reading, host_id: str) -> Mapping[str, tuple[InterfaceSpec, ...]]:
+    """The interfaces of the host's guests by VPC."""
+    by_vpc: dict[str, list[InterfaceSpec]] = {}
+    for instance in view.list(Instance, host_id=host_id):
+        if instance.state in _NETWORKED:
+            for interface in interfaces_of(view, instance):
+                spec = view.part(f"interface/{interface.id}", lambda view, id_=interface.id: _interface(view, id_))
+                by_vpc.setdefault(interface.vpc_id, []).append(spec)
+    return {vpc_id: tuple(sorted(specs, key=_interface_id)) for vpc_id, specs in by_vpc.items()}
+
+
+def _interface_id(spec: InterfaceSpec) -> str:
+    return spec.interface_id
+
+
+def _groups(view: Reading, interfaces: Iterable[InterfaceSpec]) -> Iterable[GroupSpec]:
     """The groups of these interfaces with their rules, and those that the rules name with their members."""
     own = {group_id for interface in interfaces for group_id in interface.groups}
     groups = {group_id: view.get(SecurityGroup, group_id) for group_id in own}
@@ -140,6 +160,10 @@ def _groups(view: Reading, interfaces: Iterable[NetworkInterface]) -> Iterable[G
 
 
 def _members(view: Reading, group_id: str) -> tuple[str, ...]:
+    return view.part(f"members/{group_id}", lambda view: _addresses(view, group_id))
+
+
+def _addresses(view: Reading, group_id: str) -> tuple[str, ...]:
     interfaces = view.list(NetworkInterface, groups=group_id)
     return tuple(sorted(interface.private_address for interface in interfaces if interface.attachment))
 
@@ -154,8 +178,11 @@ def _rule(rule: SecurityGroupRule) -> RuleSpec:
     )
 
 
-def _interface(view: Reading, vpc: Vpc, interface: NetworkInterface) -> InterfaceSpec:
-    subnet = view.get(Subnet, interface.subnet_id)
+def _interface(view: Reading, interface_id: str) -> InterfaceSpec:
+    interface = view.get(NetworkInterface, interface_id)
+    assert interface is not None, f"{interface_id} was just there"
+    vpc, subnet = view.get(Vpc, interface.vpc_id), view.get(Subnet, interface.subnet_id)
+    assert vpc is not None, f"{interface.id} is in a VPC that is gone"
     assert subnet is not None, f"{interface.id} is in a subnet that is gone"
     name = private_name(vpc.region, interface.private_address)
     public = public_name_in(vpc, interface)
@@ -173,7 +200,7 @@ def _interface(view: Reading, vpc: Vpc, interface: NetworkInterface) -> Interfac
         public_address=interface.public_address,
         public_names=(public,) if public and vpc.dns_support else (),
         source_dest_check=interface.source_dest_check,
-        to_internet=reaches_internet(view, subnet),
+        to_internet=view.part(f"internet/{subnet.id}", lambda view: reaches_internet(view, subnet)),
     )
 
 

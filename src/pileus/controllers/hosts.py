@@ -53,7 +53,7 @@ class Hosts:
         await self._store.submit(lambda tx: self._register(tx, session.inventory))
         if known is not session:
             log.info("host connected", extra={"host": session.host_id})
-            await self._book.open(session, self._store.view())
+            await self._book.open(session)
 
     def _register(self, tx: Transaction, inventory: HostInventory) -> None:
         before = tx.get(Host, inventory.host_id)

@@ -31,7 +31,7 @@ class Controllers:
         self._store = store
         self._placement = placement
         self._clock = clock
-        self._book = SpecBook(config)
+        self._book = SpecBook(store, config)
         self._consoles = ConsoleKeeper(store, placement, clock, self._session_of)
         self.hosts = Hosts(store, self._book, config, placement, clock, self._consoles.keep)
 
@@ -59,7 +59,7 @@ class Controllers:
 
     async def _changed(self, changes: Sequence[Change]) -> None:
         await self._settle(change.id for change in changes if change.kind == Instance.kind and not change.deleted)
-        await self._book.follow(changes, self._store.view())
+        await self._book.follow()
 
     async def _settle(self, instance_ids: Iterable[str]) -> None:
         """Decides for those instances for which there is something to decide."""

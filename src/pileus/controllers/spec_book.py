@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from pileus.base.config import Config
 from pileus.controllers.host_spec import host_spec
-from pileus.controllers.reading import Reading
+from pileus.controllers.reading import Parts
 from pileus.hostapi.link import HostSession
 from pileus.records import KINDS
-from pileus.store import Change, View
+from pileus.store import Change, LogTrimmed, Store, View
 
 if TYPE_CHECKING:
     from pileus.hostapi.spec import HostSpec
@@ -21,25 +21,27 @@ _KINDS = {kind.kind: kind for kind in KINDS}
 
 
 class _Page:
-    """One host: its session, what was pushed last, and the ids that this depended on."""
+    """One host: its session, and what was pushed last."""
 
     def __init__(self, session: HostSession) -> None:
         self.session = session
         self.pushed: HostSpec | None = None
-        self.depends: frozenset[str] = frozenset()
 
 
 class SpecBook:
     """The specs of the hosts that are connected to this process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
         self._config = config
         self._pages: dict[str, _Page] = {}
+        self._parts = Parts()
+        self._revision = 0
 
-    async def open(self, session: HostSession, view: View) -> None:
+    async def open(self, session: HostSession) -> None:
         """A host connected: it gets its spec, whatever it had."""
         page = self._pages[session.host_id] = _Page(session)
-        await self._refresh(page, view)
+        await self._refresh(page, self._catch_up())
 
     def close(self, session: HostSession) -> None:
         """A host's connection ended."""
@@ -47,23 +49,40 @@ class SpecBook:
         if page is not None and page.session is session:
             del self._pages[session.host_id]
 
-    async def follow(self, changes: Sequence[Change], view: View) -> None:
+    async def follow(self) -> None:
         """Records changed: every host whose spec may differ is computed anew."""
-        touched: set[str] = set()
-        for change in changes:
-            touched.add(change.id)
-            touched.update(_related(change, view))
+        view = self._catch_up()
         for host_id, page in list(self._pages.items()):
-            if host_id in touched or not touched.isdisjoint(page.depends):
+            if _name(host_id) not in self._parts:
                 await self._refresh(page, view)
 
+    def _catch_up(self) -> View:
+        """Forgets what changed until now. What is kept and the view that is returned fit together."""
+        try:
+            changes, view = self._store.changes_since(self._revision)
+        except LogTrimmed:
+            self._parts.clear()
+            view = self._store.view()
+        else:
+            touched: set[str] = set()
+            for change in changes:
+                touched.add(change.id)
+                touched.update(_related(change, view))
+            self._parts.forget(touched)
+        self._revision = view.revision
+        return view
+
     async def _refresh(self, page: _Page, view: View) -> None:
-        reading = Reading(view)
-        spec = host_spec(reading, page.session.host_id, self._config, view.revision)
-        page.depends = frozenset(reading.seen)
-        if page.pushed is None or replace(page.pushed, revision=spec.revision) != spec:
+        host_id = page.session.host_id
+        spec = self._parts.get(view, _name(host_id), lambda reading: host_spec(reading, host_id, self._config, 0))
+        if page.pushed != spec:
             page.pushed = spec
-            await page.session.send_spec(spec)
+            await page.session.send_spec(replace(spec, revision=view.revision))
+
+
+def _name(host_id: str) -> str:
+    """The part that is a host's whole spec."""
+    return f"spec/{host_id}"
 
 
 def _related(change: Change, view: View) -> Sequence[str]:

@@ -67,6 +67,18 @@ class Store:
         """
         return self._watch(self._refresh().revision if since is None else since)
 
+    def changes_since(self, revision: int) -> tuple[Sequence[Change], View]:
+        """The changes after ``revision``, oldest first, and the view that they lead to.
+
+        Raises:
+            LogTrimmed: memory does not reach back that far: start over from a view.
+        """
+        view = self.view()
+        changes = self._mirror.changes_since(revision)
+        if changes is None:
+            raise LogTrimmed(revision)
+        return [one for one in changes if one.seq <= view.revision and one.kind not in INTERNAL_KINDS], view
+
     def lease(self, name: str, holder: str, ttl: float) -> Lease | None:
         """Takes a lease for ``ttl`` seconds; None while another holder has it. Blocks as ``transact`` does."""
         now = self._clock.now()

@@ -119,3 +119,19 @@ async def test_a_database_in_a_directory_with_a_long_name_can_be_watched(tmp_pat
     assert len(await collect(watch, 1)) == 1
     for store in stores:
         await asyncio.to_thread(store.close)
+
+
+def test_what_changed_since_comes_with_the_view_that_it_leads_to(store, reopened):
+    store.transact(lambda tx: tx.put(house("h-0")))
+    other = reopened()
+    _, before = other.changes_since(other.view().revision)
+    store.transact(lambda tx: [tx.put(house("h-1")), tx.claim("s", "k", "h-1")])
+    store.transact(lambda tx: tx.delete(tx.get(House, "h-0")))
+    changes, view = other.changes_since(before.revision)
+    assert [(change.id, change.deleted) for change in changes] == [("h-1", False), ("h-0", True)]
+    assert [one.id for one in view.list(House)] == ["h-1"]
+    assert other.changes_since(view.revision) == ([], view)
+    with pytest.raises(LogTrimmed):
+        other.changes_since(before.revision - 1)
+    with pytest.raises(LogTrimmed):
+        other.changes_since(view.revision + 1)
