@@ -114,7 +114,6 @@ def image_record(manifest: ImageManifest, region: str) -> Image:
         root_device_name=manifest.root_device,
         boot_mode=manifest.boot_mode,
         public=True,
-        tags={"pileus:user": manifest.user},
         owner_alias="amazon",
         ssm_path=manifest.ssm_path,
         min_memory=manifest.min_memory,

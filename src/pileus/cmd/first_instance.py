@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pileus.base.clock import SystemClock
 from pileus.base.process import run_sync
@@ -15,8 +15,16 @@ _clock = SystemClock()
 Progress = Callable[[str], None]
 
 
+class Offer(NamedTuple):
+    """An image to launch: its AMI id and name, and the login of its default user."""
+
+    ami: str
+    name: str
+    user: str
+
+
 def ensure_first_instance(
-    ec2: Any, family: str, instance_type: str, keys: Path, link: str, progress: Progress
+    ec2: Any, image: Offer, instance_type: str, keys: Path, link: str, progress: Progress
 ) -> tuple[Path, str]:
     """A running instance named ``pileus-first`` whose SSH answers. Returns the private key's file and ``user@address``.
 
@@ -25,12 +33,11 @@ def ensure_first_instance(
     """
     key_file = _ensure_key(ec2, keys, progress)
     group = _ensure_group(ec2, progress)
-    image = _newest_image(ec2, family)
     instance = _find(ec2)
     if instance is None:
-        progress(f"launching {image['Name']} as {instance_type}")
+        progress(f"launching {image.name} as {instance_type}")
         launched = ec2.run_instances(
-            ImageId=image["ImageId"],
+            ImageId=image.ami,
             InstanceType=instance_type,
             MinCount=1,
             MaxCount=1,
@@ -48,11 +55,7 @@ def ensure_first_instance(
     address = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]["PublicIpAddress"]
     progress(f"waiting for SSH on {address}")
     wait_for_ssh(address, link)
-    return key_file, f"{_user(image)}@{address}"
-
-
-def _user(image: Any) -> str:
-    return next(tag["Value"] for tag in image["Tags"] if tag["Key"] == "pileus:user")
+    return key_file, f"{image.user}@{address}"
 
 
 def _ensure_key(ec2: Any, keys: Path, progress: Progress) -> Path:
@@ -80,15 +83,6 @@ def _ensure_group(ec2: Any, progress: Progress) -> str:
     everywhere = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[everywhere])
     return group
-
-
-def _newest_image(ec2: Any, family: str) -> Any:
-    images = ec2.describe_images(
-        Owners=["amazon"], Filters=[{"Name": "name", "Values": [f"{family}-*", f"pileus-{family}-*"]}]
-    )
-    if not images["Images"]:
-        raise CloudError(f"There is no image of the family {family}. Build it with: pileus ami build {family}")
-    return max(images["Images"], key=lambda image: image["CreationDate"])
 
 
 def _find(ec2: Any) -> Any | None:

@@ -187,18 +187,27 @@ def ami_list(place: Place) -> None:
 def first_instance(place: Place, family: str, instance_type: str) -> None:
     """Launch an instance to log in to, unless it is there, and say how."""
     from pileus.cmd import cloud
-    from pileus.cmd.first_instance import ensure_first_instance
+    from pileus.cmd.bootstrap import image_record
+    from pileus.cmd.first_instance import Offer, ensure_first_instance
     from pileus.cmd.serve import network_name
+    from pileus.drivers.image.local import LocalImages
 
     begin = _clock.monotonic()
 
     def progress(line: str) -> None:
         click.echo(f"{_clock.monotonic() - begin:6.1f} s  {line}")
 
+    known = [one for one in asyncio.run(LocalImages(place.layout.images).observe()) if one.family == family]
+    if not known:
+        raise click.ClickException(
+            f"There is no image of the family {family}. Build it with: pileus ami build {family}"
+        )
+    newest = image_record(known[-1], place.settings.default_region)
+    image = Offer(ami=newest.id, name=newest.name, user=newest.user)
     ec2 = cloud.connect(place.layout, place.settings)
     try:
         link = network_name(place.layout.identity().cloud_id)
-        key, login = ensure_first_instance(ec2, family, instance_type, Path.home() / ".ssh", link, progress)
+        key, login = ensure_first_instance(ec2, image, instance_type, Path.home() / ".ssh", link, progress)
     except cloud.CloudError as error:
         raise click.ClickException(str(error)) from error
     progress("SSH answers")
