@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess  # noqa: TID251 - the constant DEVNULL
 import threading
 import urllib.error
@@ -45,10 +46,20 @@ def supervisor_pid(layout: Layout) -> int | None:
 def healthy(settings: Config) -> bool:
     """Whether the API answers."""
     try:
-        with urllib.request.urlopen(f"{endpoint(settings)}/health", timeout=2) as answer:  # noqa: S310 - our own http(s) URL
+        with urllib.request.urlopen(f"{endpoint(settings)}/health", timeout=2, context=_trust(settings)) as answer:  # noqa: S310 - our own http(s) URL
             return answer.status == 200
     except (OSError, urllib.error.URLError):
         return False
+
+
+def _trust(settings: Config) -> ssl.SSLContext | None:
+    """Trusts the configured certificate itself, whoever signed it and whatever name it is for: it is ours."""
+    if settings.certificate is None:
+        return None
+    context = ssl.create_default_context(cafile=settings.certificate)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
 
 
 def start(layout: Layout, settings: Config, *, simulate: bool, patience: float = 30.0) -> None:
@@ -115,4 +126,5 @@ def connect(layout: Layout, settings: Config, service: str = "ec2", region: str 
         region=region or settings.default_region,
         access_key=keys.access_key,
         secret_key=keys.secret_key,
+        verify=settings.certificate,
     )
