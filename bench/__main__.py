@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import describe, launch, report, start
+from bench import boot, describe, launch, report, start
 from bench.measure import Row
-from bench.servers import install_peers
+from bench.servers import ROOT, install_peers
 
 _INSIDE = "PILEUS_BENCH_INSIDE"
 _SIZES = (1, 100, 1000, 5000)
@@ -23,7 +23,7 @@ _SIZES = (1, 100, 1000, 5000)
 def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Pileus against its peers.")
-    parser.add_argument("items", nargs="*", metavar="ITEM", help="start, describe, launch (default: all)")
+    parser.add_argument("items", nargs="*", metavar="ITEM", help="start, describe, launch, boot (default: all), debian")
     parser.add_argument("--sizes", default=",".join(map(str, _SIZES)), help="numbers of instances, growing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
     arguments = parser.parse_args()
@@ -32,20 +32,26 @@ def main() -> None:
         "start": start.measure,
         "describe": lambda: describe.measure(sizes),
         "launch": lambda: launch.measure(sizes),
+        "boot": lambda: boot.measure("tiny"),
+        "debian": lambda: boot.measure("debian-12"),
     }
-    unknown = set(arguments.items) - set(items)
+    usual = [name for name in items if name != "debian"]
+    wanted = arguments.items or usual
+    unknown = set(wanted) - set(items)
     if unknown or sizes != sorted(set(sizes)):
         parser.error(f"unknown: {', '.join(sorted(unknown))}" if unknown else "sizes must grow")
     if _INSIDE not in os.environ:
-        _enter(arguments.items)
-    _run([items[name] for name in arguments.items or items], arguments.json)
+        _enter()
+    _run([items[name] for name in wanted], arguments.json)
 
 
-def _enter(items: list[str]) -> None:
+def _enter() -> None:
     """Prepares what needs the outside, and becomes the bench inside its namespaces."""
     if os.geteuid() != 0:
         sys.exit("The bench needs root: it makes namespaces.")
     install_peers()
+    # What the installation has compiled may be older than the code. The control plane's user can't keep what it compiles.
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT / "src")], check=True)
     os.environ[_INSIDE] = "1"
     namespaces = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     os.execvp("unshare", [*namespaces, sys.executable, "-m", "bench", *sys.argv[1:]])

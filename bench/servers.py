@@ -1,5 +1,6 @@
 """Pileus and its peers as servers: how each is started, asked and stopped, and how much memory it takes."""
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +58,8 @@ class Pileus:
     """The simulated cloud as ``pileus up --simulate`` starts it: signatures verified, every commit synced to the disk."""
 
     name = "pileus"
+    _up: Sequence[str] = ("up", "--simulate")
+    _down: Sequence[str] = ("down",)
 
     def __init__(self, *, room: int = 1000) -> None:
         """``room`` is for how many instances its simulated hosts shall suffice."""
@@ -82,7 +85,7 @@ class Pileus:
 
     def start(self) -> float:
         begin = time.perf_counter()
-        command = subprocess.Popen(self._command("up", "--simulate"), stdout=subprocess.DEVNULL)
+        command = subprocess.Popen(self._command(*self._up), stdout=subprocess.DEVNULL)
         _until_it_answers(self)
         seconds = time.perf_counter() - begin
         if command.wait() != 0:
@@ -91,7 +94,7 @@ class Pileus:
 
     def halt(self) -> None:
         """Stops it, and keeps what it wrote for another start."""
-        subprocess.run(self._command("down"), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self._command(*self._down), check=True, stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
         self.halt()
@@ -100,6 +103,27 @@ class Pileus:
     def _command(self, *words: str) -> list[str]:
         place = ("--data-dir", str(self._directory), "--port", str(self._port))
         return [sys.executable, "-m", "pileus.cmd.main", *place, *words]
+
+
+class RealPileus(Pileus):
+    """The cloud with real guests, of one family of images, as ``pileus up`` starts it."""
+
+    _up = ("up",)
+    _down = ("down", "--destroy")
+
+    def __init__(self, family: str) -> None:
+        super().__init__()
+        subprocess.run(self._command("ami", "build", family), check=True, stdout=subprocess.DEVNULL)
+
+    @property
+    def accelerator(self) -> str:
+        """What its guests run on: ``kvm`` or ``tcg``. Known once an instance has run."""
+        return json.loads(self._layout.accelerator_file.read_text())["accelerator"]
+
+    @property
+    def image(self) -> Path:
+        """The directory of its only image."""
+        return next(file.parent for file in self._layout.images.glob("*/image.json"))
 
 
 class _Peer:
@@ -192,25 +216,37 @@ def running(*servers: Server) -> Generator[None]:
 
 
 class Launcher:
-    """Launches instances of the smallest type on a server."""
+    """Launches instances on a server, of the smallest type, each in a reservation of its own."""
 
     def __init__(self, server: Server) -> None:
-        self._endpoint = server.endpoint
-        self._connection = Connection(self._endpoint)
-        owner = {"Owner.1": "amazon"}
-        images = _IMAGE_ID.search(self._connection.call(self._endpoint.request("DescribeImages", owner)))
+        self.endpoint = server.endpoint
+        self._connection = Connection(self.endpoint)
+        images = _IMAGE_ID.search(self.call("DescribeImages", {"Owner.1": "amazon"}))
         assert images is not None, f"{server.name} has no image"
         self._image = images[1].decode()
 
-    def request(self, count: int = 1) -> bytes:
-        """A call that launches so many instances in one reservation."""
-        counts = {"MinCount": count, "MaxCount": count}
-        return self._endpoint.request("RunInstances", {"ImageId": self._image, "InstanceType": "t3.nano", **counts})
+    def call(self, operation: str, parameters: Mapping[str, str | int] | None = None) -> bytes:
+        """One call, whose answer is returned as it came."""
+        return self._connection.call(self.endpoint.request(operation, parameters))
+
+    def request(self) -> bytes:
+        """A call that launches one instance."""
+        wanted = {"ImageId": self._image, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+        return self.endpoint.request("RunInstances", wanted)
 
     def launch(self, count: int) -> list[str]:
-        """Launches so many instances, each in a reservation of its own, and returns their ids."""
+        """Launches so many instances and returns their ids. Waits for room, which there is once the hosts are there."""
         request = self.request()
-        return [found for _ in range(count) for found in instance_ids(self._connection.call(request))]
+        deadline = time.monotonic() + _PATIENCE
+        ids: list[str] = []
+        while len(ids) < count:
+            try:
+                ids += instance_ids(self._connection.call(request))
+            except Refused as refused:
+                if "InsufficientInstanceCapacity" not in str(refused) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        return ids
 
 
 def instance_ids(answer: bytes) -> list[str]:
