@@ -60,3 +60,11 @@ def launch(ec2: Any, images: dict[str, str], key: Key, ssh_group: str) -> Iterat
     launcher = Launcher(ec2, images, key, ssh_group)
     yield launcher
     launcher.clean()
+
+
+@pytest.fixture(scope="module")
+def shared_launch(ec2: Any, images: dict[str, str], key: Key, ssh_group: str) -> Iterator[Launcher]:
+    """As ``launch``, for guests that all tests of a module use."""
+    launcher = Launcher(ec2, images, key, ssh_group)
+    yield launcher
+    launcher.clean()

@@ -62,9 +62,12 @@ class Launcher:
         }
         if "NetworkInterfaces" not in parameters:
             request.setdefault("SecurityGroupIds", [self._group])
+        return self.adopt(self._ec2.run_instances(**request), family)
+
+    def adopt(self, answer: Any, family: str = "tiny", key: Key | None = None) -> list[Guest]:
+        """The guests of a RunInstances that somebody made, from its answer."""
         user = {"tiny": "ec2-user", "debian-12": "admin"}[family]
-        answer = self._ec2.run_instances(**request)["Instances"]
-        guests = [Guest(self._ec2, one["InstanceId"], user, self._key) for one in answer]
+        guests = [Guest(self._ec2, one["InstanceId"], user, key or self._key) for one in answer["Instances"]]
         self.launched += guests
         return guests
 
