@@ -32,7 +32,7 @@ class Parts:
         return self._values[name]
 
     def forget(self, changed: Iterable[str]) -> None:
-        """Drops the parts that were computed from these records, and the parts that were made of those."""
+        """Drops the parts that were computed from these ids and places, and the parts that were made of those."""
         waiting = list(changed)
         while waiting:
             for name in self._users.pop(waiting.pop(), ()):
@@ -55,8 +55,15 @@ class Parts:
                     del self._users[source]
 
 
+def place(kind: type[Record], index: str, value: str) -> str:
+    """Stands for all records that are, or will be, found under an index: a new one matters to who has looked there."""
+    return f"{kind.kind}/{index}={value}"
+
+
 class Reading:
-    """Reads through a view. ``seen`` are the ids of all records that were asked for or found, and the names of parts."""
+    """Reads through a view. ``seen`` are the ids of the records that were asked for or found, the places that were looked
+    at, and the names of parts.
+    """
 
     def __init__(self, view: View, parts: Parts | None = None) -> None:
         self._view = view
@@ -69,9 +76,9 @@ class Reading:
         return self._view.get(kind, record_id)
 
     def list(self, kind: type[R], **index: str) -> Sequence[R]:
-        """As ``View.list`` by index. Ids that the index was asked for count as read: a new record under them matters."""
+        """As ``View.list`` by index."""
         found = self._view.list(kind, **index)
-        self.seen.update(index.values())
+        self.seen.update(place(kind, name, value) for name, value in index.items())
         self.seen.update(record.id for record in found)
         return found
 

@@ -2,14 +2,14 @@
 it when it differs. Called by ``pileus.controllers.loop``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from pileus.base.config import Config
 from pileus.controllers.host_spec import host_spec
-from pileus.controllers.reading import Parts
+from pileus.controllers.reading import Parts, place
 from pileus.hostapi.link import HostSession
 from pileus.records import KINDS
 from pileus.store import Change, LogTrimmed, Store, View
@@ -67,7 +67,7 @@ class SpecBook:
             touched: set[str] = set()
             for change in changes:
                 touched.add(change.id)
-                touched.update(_related(change, view))
+                touched.update(_places(change, view))
             self._parts.forget(touched)
         self._revision = view.revision
         return view
@@ -85,17 +85,13 @@ def _name(host_id: str) -> str:
     return f"spec/{host_id}"
 
 
-def _related(change: Change, view: View) -> Sequence[str]:
-    """The ids under whose indexes a record is found: a new record reaches a spec through one of them."""
+def _places(change: Change, view: View) -> Iterable[str]:
+    """Where a record is found: a new one reaches a spec through one of these places."""
     kind = _KINDS.get(change.kind)
     record = view.get(kind, change.id) if kind and not change.deleted else None
-    if record is None:
-        return ()
-    related: list[str] = []
-    for name in type(record).indexes:
-        value = getattr(record, name)
-        if isinstance(value, str):
-            related.append(value)
-        elif value:
-            related.extend(value)
-    return related
+    if kind is None or record is None:
+        return
+    for name in kind.indexes:
+        value: str | Sequence[str] | None = getattr(record, name)
+        for each in (value,) if isinstance(value, str) else value or ():
+            yield place(kind, name, each)

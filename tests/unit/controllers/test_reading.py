@@ -3,7 +3,7 @@
 import pytest
 
 from pileus.base.record import Record
-from pileus.controllers.reading import Parts, Reading
+from pileus.controllers.reading import Parts, Reading, place
 
 
 class Shelf(Record, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ def room_of(computed):
 def test_what_did_not_change_is_not_computed_again(computed, room_of):
     parts, library = Parts(), Library(("s-1", "a"), ("s-2", "b"))
     first = room_of(parts, library, "a")
-    parts.forget(["s-2", "b"])
+    parts.forget(["s-2", place(Shelf, "room", "b")])
     assert room_of(parts, library, "a") is first
     assert computed == ["a", "s-1"]
 
@@ -73,7 +73,7 @@ def test_a_change_reaches_the_parts_that_were_made_of_a_part_and_no_others(compu
 def test_a_new_record_under_an_index_counts(room_of):
     parts = Parts()
     assert len(room_of(parts, Library(("s-1", "a")), "a")) == 1
-    parts.forget(["s-9", "a"])
+    parts.forget(["s-9", place(Shelf, "room", "a")])
     assert len(room_of(parts, Library(("s-1", "a"), ("s-9", "a")), "a")) == 2
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_kept_of_what_is_gone(room_of):
         room_of(parts, Library(("s-0", "a"), (f"s-{number}", "a")), "a")
         parts.forget([f"s-{number}"])
     room_of(parts, Library(), "a")
-    parts.forget(["s-0", "a"])
+    parts.forget(["s-0", place(Shelf, "room", "a")])
     assert vars(parts) == {"_values": {}, "_sources": {}, "_users": {}}
 
 
