@@ -8,6 +8,7 @@ Source: Linux, Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,11 +24,15 @@ _EMPTYING_TRIES = 50  # of 20 ms: a cgroup stays busy for a moment after its las
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """``memory`` in bytes, ``cpus`` as a number of processors, ``tasks`` are threads."""
+    """``memory`` in bytes, ``cpus`` as a number of processors, ``tasks`` are threads.
+
+    ``weight`` is the guest's part of a busy host, in processors: guests share as they were promised.
+    """
 
     memory: int
     cpus: float
     tasks: int
+    weight: int
 
 
 class Cgroups:
@@ -67,6 +72,7 @@ class Cgroups:
         try:
             for directory in self.directories(instance_id):
                 directory.mkdir(parents=True, exist_ok=True)
+            self._weigh_all()
             for controller, root in self._v1.items():
                 _write(root / "pileus" / instance_id, _v1_settings(controller, limits))
             if self._unified is not None and self._v2:
@@ -87,6 +93,14 @@ class Cgroups:
                 await asyncio.sleep(0.02)
             else:
                 raise RetryableError(f"{directory} is still in use")
+
+    def _weigh_all(self) -> None:
+        """All guests together weigh as much as the host has processors, or they would share the part of one program."""
+        processors = os.cpu_count() or 1
+        if "cpu" in self._v1:
+            _write(self._v1["cpu"] / "pileus", {"cpu.shares": _v1_shares(processors)})
+        elif self._unified is not None and "cpu" in self._v2:
+            _write(self._unified / "pileus", {"cpu.weight": _v2_weight(processors)})
 
 
 def find_hierarchies(mountinfo: str) -> tuple[dict[str, Path], Path | None]:
@@ -129,7 +143,8 @@ def _v1_settings(controller: str, limits: Limits) -> Mapping[str, int]:
         case "memory":
             return {"memory.limit_in_bytes": limits.memory}
         case "cpu":
-            return {"cpu.cfs_period_us": _PERIOD, "cpu.cfs_quota_us": int(limits.cpus * _PERIOD)}
+            quota = int(limits.cpus * _PERIOD)
+            return {"cpu.cfs_period_us": _PERIOD, "cpu.cfs_quota_us": quota, "cpu.shares": _v1_shares(limits.weight)}
         case _:
             return {"pids.max": limits.tasks}
 
@@ -137,9 +152,17 @@ def _v1_settings(controller: str, limits: Limits) -> Mapping[str, int]:
 def _v2_settings(limits: Limits) -> Mapping[str, Mapping[str, int | str]]:
     return {
         "memory": {"memory.max": limits.memory},
-        "cpu": {"cpu.max": f"{int(limits.cpus * _PERIOD)} {_PERIOD}"},
+        "cpu": {"cpu.max": f"{int(limits.cpus * _PERIOD)} {_PERIOD}", "cpu.weight": _v2_weight(limits.weight)},
         "pids": {"pids.max": limits.tasks},
     }
+
+
+def _v1_shares(processors: int) -> int:
+    return min(1024 * processors, 262_144)  # the kernel's default for one program is 1024
+
+
+def _v2_weight(processors: int) -> int:
+    return min(100 * processors, 10_000)  # the kernel's default for one program is 100
 
 
 def _write(directory: Path, settings: Mapping[str, int | str]) -> None:

@@ -98,6 +98,7 @@ def limits_of(guest: GuestSpec) -> Limits:
         memory=(guest.memory << 20) + _OVERHEAD,
         cpus=guest.vcpus + _OVERHEAD_CPUS,
         tasks=guest.vcpus + _OVERHEAD_TASKS,
+        weight=guest.vcpus,
     )
 
 

@@ -1,5 +1,6 @@
 """Limits on a v1 and on a v2 machine, played by directories; the kernel's own are used by the conformance tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from pileus.drivers.errors import RetryableError
 from pileus.drivers.hypervisor.qemu.cgroup import Cgroups, Limits, find_hierarchies
 
-LIMITS = Limits(memory=1 << 30, cpus=2.25, tasks=130)
+LIMITS = Limits(memory=1 << 30, cpus=2.25, tasks=130, weight=2)
 
 
 def line(path: Path, kind: str, options: str) -> str:
@@ -29,6 +30,8 @@ def test_limits_on_v1(tmp_path: Path) -> None:
     cgroups.enter("i-1", 4711, LIMITS)
     assert (tmp_path / "memory/pileus/i-1/memory.limit_in_bytes").read_text() == str(1 << 30)
     assert (tmp_path / "cpu/pileus/i-1/cpu.cfs_quota_us").read_text() == "225000"
+    assert (tmp_path / "cpu/pileus/i-1/cpu.shares").read_text() == "2048"
+    assert (tmp_path / "cpu/pileus/cpu.shares").read_text() == str(1024 * (os.cpu_count() or 1))
     assert (tmp_path / "pids/pileus/i-1/pids.max").read_text() == "130"
     assert (tmp_path / "pids/pileus/i-1/cgroup.procs").read_text() == "4711"
 
@@ -41,6 +44,8 @@ def test_limits_on_v2(tmp_path: Path) -> None:
     assert cgroups.directories("i-1") == (directory,)
     assert (directory / "memory.max").read_text() == str(1 << 30)
     assert (directory / "cpu.max").read_text() == "225000 100000"
+    assert (directory / "cpu.weight").read_text() == "200"
+    assert (tmp_path / "pileus/cpu.weight").read_text() == str(100 * (os.cpu_count() or 1))
     assert (directory / "pids.max").read_text() == "130"
     assert (directory / "cgroup.procs").read_text() == "4711"
 
