@@ -1,6 +1,7 @@
 """Running other programs: the only module that starts processes."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Sequence
 from typing import Any, cast
@@ -34,16 +35,17 @@ async def run(
         ProcessError: the exit status was not zero.
         TimeoutError: it took longer than ``timeout``; it has been killed and reaped.
     """
-    child = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        **options,
-    )
+    source = asyncio.subprocess.DEVNULL if stdin is None else _file_of(stdin)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *argv, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, **options
+        )
+    finally:
+        if stdin is not None:
+            os.close(source)
     try:
         async with asyncio.timeout(timeout):
-            out, err = await child.communicate(stdin)
+            out, err = await child.communicate()
     except BaseException:
         if child.returncode is None:
             child.kill()
@@ -52,6 +54,17 @@ async def run(
     if child.returncode:
         raise ProcessError(argv, child.returncode, err.decode(errors="replace"))
     return out
+
+
+def _file_of(data: bytes) -> int:
+    """A file in memory, at its beginning. A program may open ``/dev/stdin`` anew (conntrack does), as it can't uvloop's
+    sockets, and may end without having read it all.
+    """
+    file = os.memfd_create("stdin")
+    with os.fdopen(file, "wb", closefd=False) as writer:
+        writer.write(data)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
 
 
 def run_sync(*argv: str, stdin: bytes | None = None, timeout: float = 60.0, **options: Any) -> bytes:
