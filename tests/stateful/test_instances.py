@@ -264,7 +264,10 @@ class Lives(RuleBasedStateMachine):
                 tx.put(replace(tx.get(Instance, guest.instance_id), console_kept=True))
                 instances.settle(tx, guest.instance_id, self.placement, now)
 
+        before = self.store.view().get(Instance, guest.instance_id)
         self.store.transact(note)
+        if before is not None and (before.host_id, before.boot) != (name, guest.boot):
+            assert self.store.view().get(Instance, guest.instance_id) == before
 
     # What must hold
 
