@@ -11,7 +11,7 @@ _TOO_SLOW = 2.0
 
 
 def measure(sizes: Sequence[int]) -> Iterator[Row]:
-    """Rows for every size, which must grow. Each instance is a reservation of its own: the dearest case for all."""
+    """Rows for every size, which must grow."""
     servers: list[Server] = [Pileus(room=max(sizes)), Ministack(), Moto()]
     alone = Pileus()
     with running(*servers, alone):

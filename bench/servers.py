@@ -1,5 +1,6 @@
 """Pileus and its peers as servers: how each is started, asked and stopped, and how much memory it takes."""
 
+import itertools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from bench.wire import Connection, Endpoint, Refused
+from bench.wire import REGION, Connection, Endpoint, Refused
 from pileus.cmd.layout import Credentials, Layout
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,9 @@ PEERS = ROOT / ".venv-peers"
 _PATIENCE = 60.0
 _INSTANCES_PER_HOST = 124
 """t3.nano, which have half a GiB and two vCPUs."""
+
+_TOGETHER = 10
+"""Instances in one reservation of those that are there before a measurement."""
 
 _IMAGE_ID = re.compile(rb"<imageId>(ami-[0-9a-f]+)</imageId>")
 _INSTANCE_ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
@@ -216,7 +220,7 @@ def running(*servers: Server) -> Generator[None]:
 
 
 class Launcher:
-    """Launches instances on a server, of the smallest type, each in a reservation of its own."""
+    """Launches instances of the smallest type on a server."""
 
     def __init__(self, server: Server) -> None:
         self.endpoint = server.endpoint
@@ -229,19 +233,25 @@ class Launcher:
         """One call, whose answer is returned as it came."""
         return self._connection.call(self.endpoint.request(operation, parameters))
 
-    def request(self) -> bytes:
-        """A call that launches one instance."""
-        wanted = {"ImageId": self._image, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
-        return self.endpoint.request("RunInstances", wanted)
+    def request(self, count: int = 1, zone: str = "a") -> bytes:
+        """A call that launches so many instances in one reservation."""
+        wanted = {"ImageId": self._image, "InstanceType": "t3.nano", "MinCount": count, "MaxCount": count}
+        return self.endpoint.request("RunInstances", {**wanted, "Placement.AvailabilityZone": f"{REGION}{zone}"})
 
     def launch(self, count: int) -> list[str]:
-        """Launches so many instances and returns their ids. Waits for room, which there is once the hosts are there."""
-        request = self.request()
+        """Launches so many instances, in reservations of ten, and returns their ids.
+
+        In turns in three zones, whose default subnets have some 4,000 addresses each. Waits for room, which there is once
+        the hosts are there.
+        """
+        zones = itertools.cycle("abc")
+        zone = next(zones)
         deadline = time.monotonic() + _PATIENCE
         ids: list[str] = []
         while len(ids) < count:
             try:
-                ids += instance_ids(self._connection.call(request))
+                ids += instance_ids(self._connection.call(self.request(min(_TOGETHER, count - len(ids)), zone)))
+                zone = next(zones)
             except Refused as refused:
                 if "InsufficientInstanceCapacity" not in str(refused) or time.monotonic() > deadline:
                     raise
