@@ -1,8 +1,10 @@
 """A running cloud, as the ``pileus`` command sees it: is it there, how is it reached, start it, stop it."""
 
+import fcntl
 import os
 import signal
 import ssl
+import struct
 import subprocess  # noqa: TID251 - the constant DEVNULL
 import threading
 import urllib.error
@@ -20,6 +22,7 @@ from pileus.cmd.plan import supervisor_command
 from pileus.cmd.privileges import CONTROL_UID
 
 _clock = SystemClock()
+_FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, holder (fcntl(2))
 
 
 class CloudError(Exception):
@@ -34,13 +37,14 @@ def endpoint(settings: Config) -> str:
 
 
 def supervisor_pid(layout: Layout) -> int | None:
-    """The running supervisor's process id; None when there is none."""
+    """The running supervisor's process id, which the kernel knows by the lock it holds; None when there is none."""
     try:
-        pid = int(layout.pid_file.read_text())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+        with layout.lock_file.open() as lock:
+            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(lock, fcntl.F_GETLK, asked))
+    except FileNotFoundError:
         return None
-    return pid
+    return None if kind == fcntl.F_UNLCK else pid
 
 
 def healthy(settings: Config) -> bool:

@@ -45,7 +45,6 @@ class Layout:
         self.images = self.root / "images"
         self.logs = self.root / "logs"
         self.accelerator_file = self.root / "accelerator.json"
-        self.pid_file = self.root / "supervisor.pid"
         self.lock_file = self.root / "supervisor.lock"
 
     def load_config(self) -> Config:

@@ -26,7 +26,7 @@ def unprivileged(argv: Sequence[str], writable: Iterable[Path]) -> list[str]:
     uid = str(CONTROL_UID)
     dropped = [
         "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
-        "--no-new-privs", "--pdeathsig=TERM", *argv,
+        "--no-new-privs", "--pdeathsig=KILL", *argv,
     ]  # fmt: skip
     needed = [Path(sys.prefix), Path(sys.base_prefix), Path(pileus.__file__).parent, *writable]
     closed = {hidden for path in needed if (hidden := _closed_ancestor(path)) is not None}
@@ -36,8 +36,10 @@ def unprivileged(argv: Sequence[str], writable: Iterable[Path]) -> list[str]:
 
 
 def bound_to_parent(argv: Sequence[str]) -> list[str]:
-    """The command that runs ``argv`` and is told to end when its parent dies, however that dies."""
-    return ["setpriv", "--pdeathsig=TERM", *argv]
+    """The command that runs ``argv`` and ends when its parent dies, however that dies: at once, for the next supervisor's
+    processes must not meet it.
+    """
+    return ["setpriv", "--pdeathsig=KILL", *argv]
 
 
 def _closed_ancestor(path: Path) -> Path | None:

@@ -81,11 +81,10 @@ def supervise(plan: dict[str, Any]) -> None:
         BlockingIOError: another supervisor has this data directory. OSError: the address is taken.
     """
     root = Path(plan["root"])
-    lock = (root / "supervisor.lock").open("a")
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # By this lock others know that we run, and as which process. It is not for others to take.
+    lock = os.open(root / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     listener = listening_socket(plan["listen"], plan["port"])
-    pid_file = root / "supervisor.pid"
-    pid_file.write_text(f"{os.getpid()}\n")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
@@ -98,7 +97,6 @@ def supervise(plan: dict[str, Any]) -> None:
     stopping.wait()
     for keeper in keepers:
         keeper.stop()
-    pid_file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
