@@ -80,10 +80,12 @@ class Lives(RuleBasedStateMachine):
         self.known = {}
 
     def teardown(self):
-        self.hear_everything()
-        self.store.close()
-        self.loop.close()
-        shutil.rmtree(self.directory)
+        try:
+            self.hear_everything()
+        finally:
+            self.store.close()
+            self.loop.close()
+            shutil.rmtree(self.directory)
 
     def call(self, operation, **params):
         """The result of an operation, or None when it was refused as it may be."""
