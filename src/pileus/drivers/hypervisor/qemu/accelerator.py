@@ -45,7 +45,8 @@ async def probe(
     binary: str = "qemu-system-x86_64",
     time_limit: float = _TIME_LIMIT,
 ) -> Verdict:
-    """The accelerator that works. Takes up to ``time_limit`` seconds, once for each boot of the host, kernel and QEMU.
+    """The accelerator that works. Takes up to ``time_limit`` seconds, once for each boot of the host, kernel and QEMU, and
+    again when ``/dev/kvm`` was opened to guests or closed.
 
     Args:
         state: a file in which the verdict is kept.
@@ -54,12 +55,14 @@ async def probe(
     """
 
     async def try_kvm() -> tuple[bool, str]:
-        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            return False, "there is no usable /dev/kvm"
+        if refusal is not None:
+            return False, refusal
         return await boots("kvm", kernel, uid=uid, binary=binary, time_limit=time_limit)
 
+    refusal = confinement.kvm_refusal()
     version = (await process.run(binary, "--version")).decode().splitlines()[0]
-    return await remembered(state, f"{host_boot_id()} {version} {kernel}", try_kvm)
+    key = f"{host_boot_id()} {version} {kernel} {'closed' if refusal else 'open'}"
+    return await remembered(state, key, try_kvm)
 
 
 async def remembered(state: Path, key: str, try_kvm: Callable[[], Awaitable[tuple[bool, str]]]) -> Verdict:

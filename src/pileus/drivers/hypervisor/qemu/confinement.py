@@ -15,7 +15,19 @@ DEFAULT_UIDS = range(1_900_000_000, 1_900_065_536)
 SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 """QEMU's own system call filter."""
 
-_KVM = Path("/dev/kvm")
+KVM = Path("/dev/kvm")
+
+
+def kvm_refusal() -> str | None:
+    """Why a confined guest can't open ``/dev/kvm``; None when it can."""
+    try:
+        device = KVM.stat()
+    except FileNotFoundError:
+        return "there is no /dev/kvm"
+    by_group = device.st_mode & 0o060 == 0o060 and device.st_gid != 0
+    if by_group or device.st_mode & 0o006 == 0o006:
+        return None
+    return "guests may not open /dev/kvm; give it to a group: chgrp kvm /dev/kvm && chmod 660 /dev/kvm"
 
 
 def confined(uid: int, accelerator: str) -> tuple[str, ...]:
@@ -23,7 +35,7 @@ def confined(uid: int, accelerator: str) -> tuple[str, ...]:
 
     With KVM the group that owns ``/dev/kvm`` is kept, since QEMU opens the device itself; the group root never is.
     """
-    group = _KVM.stat().st_gid if accelerator == "kvm" else 0
+    group = KVM.stat().st_gid if accelerator == "kvm" else 0
     groups = f"--groups={group}" if group else "--clear-groups"
     return (
         *("setpriv", f"--reuid={uid}", f"--regid={uid}", groups),
