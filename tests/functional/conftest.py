@@ -1,5 +1,6 @@
 """A simulated cloud for every test, and botocore's clients of it that can be awaited."""
 
+import asyncio
 import shutil
 import tempfile
 from pathlib import Path
@@ -29,6 +30,21 @@ def clock():
 async def cloud(directory, clock):
     async with SimulatedCloud(directory, clock=clock) as running:
         yield running
+
+
+@pytest.fixture
+def in_time(cloud, clock):
+    """``await in_time(holds)``: lets time pass, ``step`` seconds at once, until something is so in the records."""
+
+    async def wait(holds, step=30):
+        for _ in range(1000):
+            if holds(cloud.store.view()):
+                return
+            clock.advance(step)
+            await asyncio.sleep(0.01)
+        raise AssertionError("it never came to be")
+
+    return wait
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from datetime import timedelta
 
 import pytest
 
@@ -19,7 +20,7 @@ def claimed(cloud):
     return {**view.claims(pool_scope(cloud.config.default_region)), **{k: v for one in held for k, v in one.items()}}
 
 
-async def test_from_launch_to_oblivion(cloud, clock, ec2, launch, described, record):
+async def test_from_launch_to_oblivion(cloud, clock, in_time, ec2, launch, described, record):
     (id_,) = await launch(TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "one"}]}])
     await ec2.wait("instance_status_ok", id_)
     first = await described(id_)
@@ -70,8 +71,7 @@ async def test_from_launch_to_oblivion(cloud, clock, ec2, launch, described, rec
 
     clock.advance(3500)
     assert (await described(id_))["State"]["Name"] == "terminated"
-    clock.advance(200)
-    await cloud.until(lambda view: view.get(Instance, id_) is None)
+    await in_time(lambda view: view.get(Instance, id_) is None)
     assert await ec2.refusal("describe_instances", InstanceIds=[id_]) == ("InvalidInstanceID.NotFound", 400)
     assert await ec2.describe_instances() | {"ResponseMetadata": None} == {
         "Reservations": [],
@@ -79,24 +79,21 @@ async def test_from_launch_to_oblivion(cloud, clock, ec2, launch, described, rec
     }
 
 
-async def test_client_tokens_are_remembered_for_a_day(cloud, clock, launch):
+async def test_client_tokens_are_remembered_for_a_day(clock, in_time, launch):
     await launch(ClientToken="once")
-    clock.advance(23 * 3600)
-    await cloud.until(lambda view: view.list(IdempotentCall))
-    clock.advance(2 * 3600)
-    await cloud.until(lambda view: not view.list(IdempotentCall))
+    before = clock.now()
+    await in_time(lambda view: not view.list(IdempotentCall), step=600)
+    assert clock.now() - before > timedelta(hours=23, minutes=59)
 
 
-async def test_a_guest_that_ignores_the_power_button_is_unplugged(cloud, clock, ec2, launch, record):
+async def test_a_guest_that_ignores_the_power_button_is_unplugged(cloud, in_time, ec2, launch, record):
     polite, stubborn = await launch(2)
     cloud.host_of(stubborn).ignores_power_button.add(stubborn)
     await ec2.stop_instances(InstanceIds=[polite, stubborn])
     await ec2.wait("instance_stopped", polite)
     assert record(stubborn).state is State.STOPPING
     assert (await ec2.stop_instances(InstanceIds=[stubborn]))["StoppingInstances"][0]["CurrentState"]["Code"] == 64
-    for _ in range(7):
-        clock.advance(10)
-    await ec2.wait("instance_stopped", stubborn)
+    await in_time(lambda view: view.get(Instance, stubborn).state is State.STOPPED)
 
 
 async def test_force_does_not_wait_for_the_guest(cloud, ec2, launch):
