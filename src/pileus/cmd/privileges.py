@@ -55,8 +55,8 @@ def _opening(closed: set[Path], needed: Sequence[Path]) -> str:
 
     Every needed path is held open by a bind mount on a staging directory while its old place is covered.
     """
-    stage = "/run/pileus-stage"
-    lines = [f"mkdir -p {stage}", f"mount -t tmpfs -o mode=755 none {stage}"]
+    stage = '"$stage"'
+    lines = ["stage=$(mktemp -d /run/pileus-XXXXXX)", f"mount -t tmpfs -o mode=755 none {stage}"]
     inside = [path for path in dict.fromkeys(needed) if any(path.is_relative_to(hidden) for hidden in closed)]
     for number, path in enumerate(inside):
         lines += [f"mkdir {stage}/{number}", f"mount --rbind {shlex.quote(str(path))} {stage}/{number}"]
@@ -64,4 +64,4 @@ def _opening(closed: set[Path], needed: Sequence[Path]) -> str:
     for number, path in enumerate(inside):
         place = shlex.quote(str(path))
         lines += [f"mkdir -p {place}", f"mount --rbind {stage}/{number} {place}"]
-    return "\n".join([*lines, f"umount -l {stage}", 'exec "$@"'])
+    return "\n".join([*lines, f"umount -l {stage}", f"rmdir {stage}", 'exec "$@"'])

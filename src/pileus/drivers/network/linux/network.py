@@ -132,6 +132,8 @@ class LinuxNetwork:
                     await vpc.remove()
                 self._vpcs.clear()
                 await self._edge.destroy()
+                if self._root.exists():
+                    self._root.rmdir()
 
     def _find_vpcs(self) -> None:
         """Takes up the VPCs whose namespaces or dnsmasq directories exist, whoever made them."""
