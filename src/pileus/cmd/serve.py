@@ -1,6 +1,7 @@
 """The three processes of a cloud: api, controller, agent. Started by the supervisor; each runs until it is told to stop."""
 
 import asyncio
+import ctypes
 import logging
 import os
 import resource
@@ -19,6 +20,7 @@ from pileus.cmd.layout import Layout
 if TYPE_CHECKING:
     from pileus.agent.agent import Drivers
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,13 @@ def run(process: str, main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(until_told())
 
 
+def _keep_freed_memory() -> None:
+    """Lets the C library reuse what large answers took. Without this it gives the pages back and asks for them again."""
+    libc = ctypes.CDLL(None)
+    for option, size in ((_M_TRIM_THRESHOLD, 64 << 20), (_M_MMAP_THRESHOLD, 32 << 20)):
+        libc.mallopt(option, size)
+
+
 def _sealer(layout: Layout) -> Sealer:
     return Sealer(load_or_create_key(layout.sealing_key))
 
@@ -62,6 +71,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     from pileus.services.registry import SERVICES
     from pileus.store import open_store
 
+    _keep_freed_memory()
     clock = SystemClock()
     store = open_store(layout.store_url(settings), KINDS, clock)
     sealer = _sealer(layout)

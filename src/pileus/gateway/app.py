@@ -178,12 +178,11 @@ async def _send(exchange: Exchange, response: HttpResponse, send: Send) -> None:
         headers["connection"] = "close"  # the rest of a body that was refused need not be received
     await send({"type": "http.response.start", "status": response.status, "headers": _encoded(headers)})
     # In pieces, so that a slow reader of a large answer is waited for instead of buffered for.
-    start = 0
-    while len(response.body) - start > _PIECE:
-        piece = response.body[start : start + _PIECE]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    start, body = 0, memoryview(response.body)
+    while len(body) - start > _PIECE:
+        await send({"type": "http.response.body", "body": body[start : start + _PIECE], "more_body": True})
         start += _PIECE
-    await send({"type": "http.response.body", "body": response.body[start:]})
+    await send({"type": "http.response.body", "body": body[start:] if start else response.body})
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -69,6 +69,10 @@ class View(Protocol):
         """
         ...
 
+    def stamps(self, record_ids: Sequence[str]) -> Sequence[int]:
+        """The stamps of several records."""
+        ...
+
     def owner_of(self, scope: str, key: str) -> str | None:
         """The holder of a claim, or None."""
         ...

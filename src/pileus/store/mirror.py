@@ -272,6 +272,13 @@ class Snapshot:
             saved = self._stamps.get(record_id)
             return self._mirror.stamps.get(record_id, 0) if saved is None else saved
 
+    def stamps(self, record_ids: Sequence[str]) -> Sequence[int]:
+        with self._mirror.lock:
+            present, saved = self._mirror.stamps, self._stamps
+            if not saved:
+                return [present.get(each, 0) for each in record_ids]
+            return [saved[each] if each in saved else present.get(each, 0) for each in record_ids]
+
     def owner_of(self, scope: str, key: str) -> str | None:
         claim = self.get(Claim, claim_id(scope, key))
         return None if claim is None else claim.holder

@@ -160,3 +160,14 @@ async def test_a_view_taken_between_a_commit_and_its_takeover_changes_nothing(st
         assert [change.id for change in await anext(watch)] == [f"h-{number}"]
     assert [h.id for h in store.view().list(House)] == ["h-0", "h-1", "h-2"]
     assert store.view().revision == 3
+
+
+def test_stamps_of_several_records_are_those_of_each(store):
+    store.transact(lambda tx: [tx.put(house("h-0")), tx.put(house("h-1"))])
+    before = store.view()
+    store.transact(lambda tx: tx.put(tx.get(House, "h-1")))
+    ids = ["h-1", "h-0", "h-none"]
+    for view in (before, store.view()):
+        assert list(view.stamps(ids)) == [view.stamp(each) for each in ids]
+    assert before.stamps(ids) != store.view().stamps(ids)
+    assert store.transact(lambda tx: (tx.put(tx.get(House, "h-0")), tx.stamps(ids)))[1][1] == 0

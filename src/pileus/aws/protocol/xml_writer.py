@@ -103,7 +103,8 @@ class XmlWriter:
             return lambda value: "".join(map(item, value))
         item = self.element(member, member.location_name or "member")
         start, end, empty = f"<{name}>", f"</{name}>", f"<{name}/>"
-        return lambda value: f"{start}{''.join(map(item, value))}{end}" if value else empty
+        # One join: these are the megabytes of a large answer, which are better not copied once more.
+        return lambda value: "".join([start, *map(item, value), end]) if value else empty
 
     def _map(self, shape: Shape, name: str) -> Write:
         assert shape.key and shape.value

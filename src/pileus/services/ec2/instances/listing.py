@@ -258,6 +258,6 @@ def describe_instances(context: Context, params: "DescribeInstancesRequestTypeDe
 
 
 def _fragment(context: Context, group: list[Instance]) -> Fragment:
-    stamp = context.view.stamp
-    key = (context.account, *((instance.id, stamp(instance.id)) for instance in group))
+    ids = [instance.id for instance in group]
+    key = (context.account, *ids, *context.view.stamps(ids))
     return Fragment(key, lambda: draw_reservation(context, group))
