@@ -70,12 +70,12 @@ def in_turns(subjects: Mapping[str, Subject], *, rounds: int = 7, budget: float 
 def latency(endpoint: Endpoint, request: bytes, *, seconds: float = 0.25, most: int = 200) -> float:
     """The median seconds of a call, of as many as fit in ``seconds``, over one kept connection."""
     connection = Connection(endpoint)
-    connection.call(request)
+    connection.perform(request)
     taken: list[float] = []
     begin = time.perf_counter()
     while len(taken) < most and (not taken or time.perf_counter() - begin < seconds):
         started = time.perf_counter()
-        connection.call(request)
+        connection.perform(request)
         taken.append(time.perf_counter() - started)
     connection.close()
     return statistics.median(taken)
@@ -93,7 +93,7 @@ def throughput(endpoint: Endpoint, request: bytes, *, seconds: float = 1.5, most
         ready.wait()
         try:
             while time.perf_counter() < deadline and (left is None or left.acquire(blocking=False)):
-                connection.call(request)
+                connection.perform(request)
                 counts[index] += 1
         except Exception as error:  # noqa: BLE001 - raised below, in the measuring thread
             failures.append(error)

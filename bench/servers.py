@@ -19,6 +19,7 @@ from typing import Protocol
 import msgspec
 
 from bench.wire import REGION, Connection, Endpoint, Refused
+from pileus.cmd.cloud import supervisor_pid
 from pileus.cmd.layout import Credentials, Layout
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,8 @@ class Pileus:
     @property
     def control_plane(self) -> Sequence[int]:
         """The supervisor and its children, but for the hosts' agents, which stand in for other machines."""
-        supervisor = int(self._layout.pid_file.read_text())
+        supervisor = supervisor_pid(self._layout)
+        assert supervisor is not None
         return [pid for pid in _with_descendants(supervisor) if b"agent" not in _arguments(pid)]
 
     def start(self) -> float:
