@@ -1,5 +1,6 @@
 """Elastic IP addresses, and the public addresses that interfaces get by themselves."""
 
+from contextlib import suppress
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -270,7 +271,7 @@ def _bind(context: Context, address: Address, interface: NetworkInterface) -> st
     tx = context.tx
     before = tx.get(NetworkInterface, address.interface_id) if address.interface_id else None
     if before is not None:
-        detach_public_address(tx, before)
+        _give_up_elastic(context, before)
         address = ADDRESS.one(context, address.id)
     interface = detach_public_address(tx, interface)
     association = new_id("eipassoc")
@@ -296,11 +297,19 @@ def disassociate_address(context: Context, params: "DisassociateAddressRequestTy
         return {}
     interface = context.tx.get(NetworkInterface, address.interface_id)
     assert interface is not None, f"{address.id} is associated with an interface that is gone"
+    _give_up_elastic(context, interface)
+    return {}
+
+
+def _give_up_elastic(context: Context, interface: NetworkInterface) -> None:
+    """Takes an interface's Elastic IP. A running instance that was launched with a public address gets one again, while
+    the pool has any.
+    """
     interface = detach_public_address(context.tx, interface)
     instance = context.tx.get(Instance, interface.instance_id) if interface.instance_id else None
     if interface.auto_public and instance and instance.state in {State.PENDING, State.RUNNING}:
-        give_public_address(context, interface)
-    return {}
+        with suppress(InsufficientAddressCapacity):
+            give_public_address(context, interface)
 
 
 def give_public_address(context: Context, interface: NetworkInterface) -> NetworkInterface:

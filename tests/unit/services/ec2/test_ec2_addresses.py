@@ -1,5 +1,6 @@
 import pytest
 
+from pileus.base.errors import ServiceError
 from pileus.records.instance import State
 
 
@@ -115,7 +116,17 @@ async def test_moving_between_running_instances(cloud, ec2, refused, allocate, r
     await ec2("AssociateAddress", AllocationId=first, InstanceId=other)
     public = (await ec2("DescribeAddresses"))["Addresses"][0]["PublicIp"]
     assert (await instance(ec2, other))["PublicIpAddress"] == public
-    assert (await instance(ec2, running)).get("PublicIpAddress") != public
+    assert (await instance(ec2, running))["PublicIpAddress"] not in {None, public}
+
+
+async def test_disassociating_works_with_an_empty_pool_too(ec2, allocate, running):
+    elastic = await allocate()
+    association = (await ec2("AssociateAddress", AllocationId=elastic, InstanceId=running))["AssociationId"]
+    with pytest.raises(ServiceError, match="InsufficientAddressCapacity"):
+        for _ in range(300):
+            await allocate()
+    await ec2("DisassociateAddress", AssociationId=association)
+    assert "PublicIpAddress" not in await instance(ec2, running)
 
 
 async def test_an_interface_with_one_takes_another_only_when_allowed(ec2, refused, allocate, running):
