@@ -163,6 +163,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     from pileus.drivers.hypervisor.qemu import QemuHypervisor
     from pileus.drivers.image.local import LocalImages
     from pileus.drivers.network.linux.network import LinuxNetwork
+    from pileus.drivers.network.linux.uplink import host_resolvers
     from pileus.drivers.volume.local import LocalVolumes
 
     images = LocalImages(layout.images)
@@ -180,6 +181,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
             name=cloud_name,
             pool=tuple(cidr for region in settings.regions for cidr in region.public_pool),
             uplink=settings.uplink,
+            resolvers=host_resolvers(),
         ),
         volumes=LocalVolumes(layout.root, images),
         images=images,

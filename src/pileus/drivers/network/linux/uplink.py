@@ -1,5 +1,9 @@
 """The way from the guests to what lies beyond the host: forwarding on one path, behind the uplink's own address."""
 
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
 import msgspec
 
 from pileus.drivers.network.linux import nft
@@ -7,6 +11,8 @@ from pileus.drivers.network.linux.names import Pools
 from pileus.drivers.network.linux.namespace import Namespace, write_settings
 from pileus.drivers.network.linux.nft import Chain, Table
 
+# Where systemd-resolved runs, /etc/resolv.conf names itself; its own servers are in the first one.
+_RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 _KEPT_CLOSED = "kept_closed"
 """The chain whose presence says that the uplink did not forward before: the kernel remembers it for ``destroy``."""
 
@@ -41,6 +47,19 @@ def table(name: str, link: str, uplink: str, pools: Pools, *, was_closed: bool) 
             rules=(f'iifname "{uplink}" oifname != "{link}" drop',),
         )
     return Table(name=f"inet {_table_name(name)}", elements={}, chains=chains)
+
+
+def host_resolvers(files: Iterable[Path] = _RESOLVERS) -> tuple[str, ...]:
+    """The IPv4 name servers that the host's own network has, out of the first file that names any (resolv.conf(5)).
+
+    Those on the host's loopback are left out: no guest's question gets there.
+    """
+    for file in files:
+        lines = file.read_text().splitlines() if file.exists() else []
+        named = (line.split()[1] for line in lines if re.match(r"nameserver\s+[0-9.]+\s*$", line))
+        if found := tuple(address for address in named if not address.startswith("127.")):
+            return found
+    return ()
 
 
 class Uplink:
