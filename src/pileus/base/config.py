@@ -1,5 +1,6 @@
 """The cloud's configuration: ``config.toml`` in the data directory. Read by the composition roots in ``pileus.cmd``."""
 
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,12 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: str = "us-east-1"
     zones: tuple[str, ...] = ("a", "b", "c")
     public_pool: tuple[str, ...] = ("203.0.113.0/24",)
+
+    def __post_init__(self) -> None:
+        if not self.zones:
+            raise ValueError(f"the region {self.name} needs at least one zone")
+        for cidr in self.public_pool:
+            IPv4Network(cidr)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +60,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     simulated_hosts: int = 8
     launch_watchdog: float = 120.0
 
+    def __post_init__(self) -> None:
+        names = [region.name for region in self.regions]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("there must be at least one region, and each but once")
+        if not 0 < self.port < 1 << 16:
+            raise ValueError(f"port {self.port} is not between 1 and 65535")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if self.store is not None and not self.store.startswith(("sqlite:///", "postgresql://")):
+            raise ValueError(f"store {self.store!r} begins with neither sqlite:/// nor postgresql://")
+        if self.simulated_hosts < 1:
+            raise ValueError(f"simulated_hosts {self.simulated_hosts} is not positive")
+
     @property
     def default_region(self) -> str:
         """Where a request without a region goes."""
@@ -70,7 +90,8 @@ def load(path: Path) -> Config:
     """The configuration in a TOML file; the defaults where there is none.
 
     Raises:
-        msgspec.ValidationError: a setting is unknown or has the wrong type; the message names it.
+        msgspec.DecodeError: it is no TOML, or a setting is unknown, of the wrong type or impossible; the message names it.
+        UnicodeDecodeError: it is no text.
     """
     if not path.exists():
         return Config()

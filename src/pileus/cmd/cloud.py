@@ -17,16 +17,13 @@ from pileus.aws.client import client
 from pileus.base.clock import SystemClock
 from pileus.base.config import Config
 from pileus.base.process import spawn
+from pileus.cmd.errors import CloudError
 from pileus.cmd.layout import Credentials, Layout
 from pileus.cmd.plan import supervisor_command
 from pileus.cmd.privileges import CONTROL_UID
 
 _clock = SystemClock()
 _FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, holder (fcntl(2))
-
-
-class CloudError(Exception):
-    """The cloud can't be started or reached; the message is for the person at the terminal."""
 
 
 def endpoint(settings: Config) -> str:
@@ -72,18 +69,23 @@ def start(layout: Layout, settings: Config, *, simulate: bool, patience: float =
     Raises:
         CloudError: it did not come up; the message says where to look.
     """
+    command = supervisor_command(layout, settings, simulate=simulate)
+    supervisor: subprocess.Popen[bytes] | None = None
+    layout.prepare(CONTROL_UID, simulate=simulate)
+    log = layout.logs / "supervisor.log"
     if supervisor_pid(layout) is None:
-        layout.prepare(CONTROL_UID, simulate=simulate)
-        with (layout.logs / "supervisor.log").open("ab") as output:
-            spawn(
-                *supervisor_command(layout, settings, simulate=simulate),
+        with log.open("ab") as output:
+            supervisor = spawn(
+                *command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
     deadline = _clock.monotonic() + patience
-    while not (healthy(settings) and layout.credentials.exists()):
+    while not (supervisor_pid(layout) and healthy(settings) and layout.credentials.exists()):
+        if supervisor is not None and supervisor.poll() is not None and supervisor_pid(layout) is None:
+            raise CloudError((log.read_text().splitlines() or ["The supervisor was killed."])[-1])
         if _clock.monotonic() > deadline:
             raise CloudError(
                 f"The cloud did not come up in {patience:.0f} s. See {layout.logs}/*.log, or run: pileus doctor"

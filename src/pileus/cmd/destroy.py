@@ -10,7 +10,7 @@ from pileus.cmd.serve import real_drivers
 
 async def destroy_everything(layout: Layout, settings: Config) -> None:
     """Ends every guest and removes all that the cloud made but its images. Safe to repeat after a crash."""
-    if layout.identity_file.exists():
+    if layout.identity_file.exists() and not layout.identity().simulated:
         drivers = await real_drivers(layout, settings, SystemClock())
         await drivers.hypervisor.open(lambda _: None)
         for guest in await drivers.hypervisor.observe():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pileus.base.clock import SystemClock
 from pileus.base.process import run_sync
-from pileus.cmd.cloud import CloudError
+from pileus.cmd.errors import CloudError
 
 NAME = "pileus-first"
 _clock = SystemClock()

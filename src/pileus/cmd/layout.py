@@ -11,13 +11,15 @@ import msgspec
 
 from pileus.base import config
 from pileus.base.config import Config
+from pileus.cmd.errors import CloudError
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Which cloud this is, and which of its hosts."""
+    """Which cloud this is, which of its hosts, and whether that is only pretended."""
 
     cloud_id: str
     host_id: str
+    simulated: bool = False
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,8 +50,11 @@ class Layout:
         self.lock_file = self.root / "supervisor.lock"
 
     def load_config(self) -> Config:
-        """The cloud's configuration. Raises msgspec.ValidationError naming a bad setting."""
-        return config.load(self.config_file)
+        """The cloud's configuration. Raises CloudError naming a bad setting."""
+        try:
+            return config.load(self.config_file)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CloudError(f"{self.config_file}: {error}") from error
 
     def store_url(self, settings: Config) -> str:
         """Where the records are."""
@@ -60,7 +65,15 @@ class Layout:
         return msgspec.json.decode(self.identity_file.read_bytes(), type=Identity)
 
     def prepare(self, control_uid: int, *, simulate: bool) -> None:
-        """Makes the directories, with their owners and modes. Harmless when they are there."""
+        """Makes the directories, with their owners and modes. Harmless when they are there.
+
+        Raises:
+            CloudError: real instances are kept here and simulated ones are asked for, or the other way round: either
+                would take the other's for lost.
+        """
+        if self.identity_file.exists() and self.identity().simulated != simulate:
+            kept = "real instances: start it without" if simulate else "simulated instances: start it with"
+            raise CloudError(f"The cloud in {self.root} has {kept} --simulate, or give another --data-dir.")
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o755)
         for directory, mode in (
@@ -78,7 +91,7 @@ class Layout:
                 os.chown(directory, control_uid, control_uid)
         if not self.identity_file.exists():
             cloud_id = secrets.token_hex(8)
-            identity = Identity(cloud_id=cloud_id, host_id=f"host-{secrets.token_hex(4)}")
+            identity = Identity(cloud_id=cloud_id, host_id=f"host-{secrets.token_hex(4)}", simulated=simulate)
             fresh = self.identity_file.with_suffix(".new")
             fresh.write_bytes(msgspec.json.encode(identity))
             fresh.replace(self.identity_file)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from pileus import __version__
 from pileus.base.clock import SystemClock
 from pileus.base.config import Config
+from pileus.cmd.errors import CloudError
 from pileus.cmd.layout import Layout, default_data_dir
 
 _clock = SystemClock()
@@ -24,23 +26,33 @@ class Place(msgspec.Struct, frozen=True):
     settings: Config
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The subcommands. What the system refuses them (a directory, a socket) is told in a line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the subcommand that the context names."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise CloudError(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="PILEUS_DATA_DIR",
     help="Where the cloud is kept.",
 )
-@click.option("--port", type=int, envvar="PILEUS_PORT", help="The API's port, instead of the configured one.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), envvar="PILEUS_PORT", help="The API's port, instead of the configured one."
+)
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def main(context: click.Context, data_dir: Path | None, port: int | None) -> None:
     """An EC2-compatible cloud that you run yourself."""
     layout = Layout(data_dir or default_data_dir())
-    try:
-        settings = layout.load_config()
-    except msgspec.ValidationError as error:
-        raise click.ClickException(f"{layout.config_file}: {error}") from error
+    settings = layout.load_config()
     context.obj = Place(layout, replace(settings, port=port) if port else settings)
 
 
@@ -55,16 +67,13 @@ def up(place: Place, simulate: bool, foreground: bool) -> None:
     from pileus.cmd.privileges import CONTROL_UID
 
     if not simulate and os.geteuid() != 0:
-        raise click.ClickException("Real instances need root. Run as root, or add --simulate.")
+        raise CloudError("Real instances need root. Run as root, or add --simulate.")
     if foreground:
         place.layout.prepare(CONTROL_UID, simulate=simulate)
         argv = supervisor_command(place.layout, place.settings, simulate=simulate)
         os.execv(argv[0], argv)  # noqa: S606 - becomes the supervisor
     begin = _clock.monotonic()
-    try:
-        cloud.start(place.layout, place.settings, simulate=simulate)
-    except cloud.CloudError as error:
-        raise click.ClickException(str(error)) from error
+    cloud.start(place.layout, place.settings, simulate=simulate)
     click.echo(f"The cloud answers at {cloud.endpoint(place.settings)} ({_clock.monotonic() - begin:.1f} s).")
 
 
@@ -76,10 +85,7 @@ def down(place: Place, destroy: bool) -> None:
     from pileus.cmd import cloud
     from pileus.cmd.destroy import destroy_everything
 
-    try:
-        ran = cloud.stop(place.layout)
-    except cloud.CloudError as error:
-        raise click.ClickException(str(error)) from error
+    ran = cloud.stop(place.layout)
     click.echo("The cloud is stopped." if ran else "The cloud was not running.")
     if destroy:
         asyncio.run(destroy_everything(place.layout, place.settings))
@@ -103,7 +109,10 @@ def status(place: Place) -> None:
         sys.exit(1)
     for region in place.settings.regions:
         ec2 = cloud.connect(place.layout, place.settings, region=region.name)
-        pages = ec2.get_paginator("describe_instances").paginate()
+        try:
+            pages = list(ec2.get_paginator("describe_instances").paginate())
+        except ec2.exceptions.ClientError as error:
+            raise CloudError(f"What answers there is not this cloud as it is configured now: {error}") from error
         found = [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
         states = Counter(one["State"]["Name"] for one in found)
         summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
@@ -133,10 +142,7 @@ def env(place: Place, profile: str | None, region: str | None) -> None:
     from pileus.cmd import cloud
     from pileus.cmd.environment import exports, write_profile
 
-    try:
-        keys = cloud.credentials(place.layout)
-    except cloud.CloudError as error:
-        raise click.ClickException(str(error)) from error
+    keys = cloud.credentials(place.layout)
     at = (keys, cloud.endpoint(place.settings), region or place.settings.default_region)
     if profile:
         write_profile(profile, *at, Path.home())
@@ -160,9 +166,7 @@ def ami_build(place: Place, family: tuple[str, ...]) -> None:
 
     unknown = set(family) - set(FAMILIES)
     if unknown:
-        raise click.ClickException(
-            f"There is no such family: {', '.join(sorted(unknown))}. There are: {', '.join(FAMILIES)}."
-        )
+        raise CloudError(f"There is no such family: {', '.join(sorted(unknown))}. There are: {', '.join(FAMILIES)}.")
     for name in family or FAMILIES:
         manifest = build(name, place.layout.images, default_cache(), click.echo, _clock)
         click.echo(f"{manifest.name} is there.")
@@ -199,17 +203,12 @@ def first_instance(place: Place, family: str, instance_type: str) -> None:
 
     known = [one for one in asyncio.run(LocalImages(place.layout.images).observe()) if one.family == family]
     if not known:
-        raise click.ClickException(
-            f"There is no image of the family {family}. Build it with: pileus ami build {family}"
-        )
+        raise CloudError(f"There is no image of the family {family}. Build it with: pileus ami build {family}")
     newest = image_record(known[-1], place.settings.default_region)
     image = Offer(ami=newest.id, name=newest.name, user=newest.user)
     ec2 = cloud.connect(place.layout, place.settings)
-    try:
-        link = network_name(place.layout.identity().cloud_id)
-        key, login = ensure_first_instance(ec2, image, instance_type, Path.home() / ".ssh", link, progress)
-    except cloud.CloudError as error:
-        raise click.ClickException(str(error)) from error
+    link = network_name(place.layout.identity().cloud_id)
+    key, login = ensure_first_instance(ec2, image, instance_type, Path.home() / ".ssh", link, progress)
     progress("SSH answers")
     click.echo(f"\nLog in:\n  ssh -i {key} {login}\n")
 
@@ -224,7 +223,7 @@ def logs(place: Place, process: str | None, lines: int, follow: bool) -> None:
     names = [process] if process else ["api", "controller", "agent", "supervisor"]
     files = [str(path) for name in names if (path := place.layout.logs / f"{name}.log").exists()]
     if not files:
-        raise click.ClickException(f"There are no logs in {place.layout.logs}.")
+        raise CloudError(f"There are no logs in {place.layout.logs}.")
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *files])  # noqa: S606, S607 - becomes tail
 
 

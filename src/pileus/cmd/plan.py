@@ -1,17 +1,26 @@
 """The supervisor's plan: which processes a cloud has, and how each is started."""
 
 import sys
+from pathlib import Path
 
 import msgspec
 
 from pileus.base.config import Config
+from pileus.catalogue import zones
+from pileus.cmd.errors import CloudError
 from pileus.cmd.layout import Layout
 from pileus.cmd.privileges import bound_to_parent, unprivileged
 from pileus.cmd.supervisor import LISTENER
 
 
 def supervisor_command(layout: Layout, settings: Config, *, simulate: bool) -> list[str]:
-    """The command that runs the cloud in the foreground. The agent alone keeps privileges, and only with real guests."""
+    """The command that runs the cloud in the foreground. The agent alone keeps privileges, and only with real guests.
+
+    Raises:
+        CloudError: a region or zone that AWS does not have.
+        OSError: the certificate or its key can't be read.
+    """
+    _check(settings)
     serve = [
         *(sys.executable, "-m", "pileus.cmd.main"),
         *("--data-dir", str(layout.root), "--port", str(settings.port), "serve"),
@@ -29,3 +38,17 @@ def supervisor_command(layout: Layout, settings: Config, *, simulate: bool) -> l
         },
     }
     return [sys.executable, "-m", "pileus.cmd.supervisor", msgspec.json.encode(plan).decode()]
+
+
+def _check(settings: Config) -> None:
+    """Looks at what would let a process of the cloud end again and again, where it is not seen."""
+    for region in settings.regions:
+        known = [zone.name for zone in zones(region.name) if zone.type == "availability-zone"]
+        for letter in region.zones:
+            if f"{region.name}{letter}" not in known:
+                raise CloudError(
+                    f"AWS has no zone {region.name}{letter}. It has: {', '.join(known) or 'no such region'}."
+                )
+    for path in (settings.certificate, settings.key):
+        if path is not None:
+            Path(path).read_bytes()

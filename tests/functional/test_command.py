@@ -1,0 +1,82 @@
+"""The ``pileus`` command tells a person what is wrong, in a line, and at once."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pileus.cmd import destroy
+from pileus.cmd.errors import CloudError
+from pileus.cmd.layout import Layout
+from pileus.cmd.main import main
+
+
+def pileus(data_dir: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["--data-dir", str(data_dir), *words])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (b"bogus = 1", "bogus"),
+        (b"port = = 3", "line 1"),
+        (b"port = 70000", "port 70000"),
+        (b"\xff\xfe", "can't decode"),
+        (b"regions = []", "at least one region"),
+        (b"[[regions]]\nzones = []", "at least one zone"),
+        (b'[[regions]]\npublic_pool = ["nope"]', "nope"),
+        (b'[[regions]]\nname = "mars-1"', "no zone mars-1a"),
+        (b'[[regions]]\nzones = ["q"]', "no zone us-east-1q"),
+        (b'certificate = "server.pem"', "go together"),
+        (b'certificate = "/nope"\nkey = "/nope"', "/nope"),
+        (b'store = "mysql://x"', "mysql://x"),
+        (b"simulated_hosts = 0", "simulated_hosts"),
+    ],
+)
+def test_settings_that_can_not_work_are_named_before_anything_starts(
+    tmp_path: Path, settings: bytes, told: str
+) -> None:
+    (tmp_path / "config.toml").write_bytes(settings)
+    result = pileus(tmp_path, "up", "--simulate")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert told in result.output
+    assert not (tmp_path / "logs" / "supervisor.log").exists()
+
+
+def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        result = pileus(tmp_path, "--port", str(other.getsockname()[1]), "up", "--simulate")
+    assert result.exit_code == 1
+    assert "Address already in use" in result.output
+
+
+@pytest.mark.parametrize("words", [("status",), ("env",), ("up", "--simulate"), ("down",)])
+def test_a_directory_that_can_not_be_is_no_traceback(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    result = pileus(tmp_path / "file" / "cloud", *words)
+    assert result.exit_code == 1
+    assert "Not a directory" in result.output
+
+
+def test_a_simulated_cloud_is_not_started_over_real_hosts_nor_the_other_way_round(tmp_path: Path) -> None:
+    for simulate in (True, False):
+        layout = Layout(tmp_path / str(simulate))
+        layout.prepare(0, simulate=simulate)
+        layout.prepare(0, simulate=simulate)
+        with pytest.raises(CloudError, match="--simulate"):
+            layout.prepare(0, simulate=not simulate)
+
+
+def test_destroying_a_simulated_cloud_needs_nothing_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched(*_: Any) -> None:
+        raise AssertionError("the real drivers were made")
+
+    monkeypatch.setattr(destroy, "real_drivers", touched)
+    Layout(tmp_path).prepare(0, simulate=True)
+    assert pileus(tmp_path, "down", "--destroy").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
