@@ -48,7 +48,7 @@ def test_settings_that_can_not_work_are_named_before_anything_starts(
 
 def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        result = pileus(tmp_path, "--port", str(other.getsockname()[1]), "up", "--simulate")
+        result = pileus(tmp_path / "new", "--port", str(other.getsockname()[1]), "up", "--simulate")
     assert result.exit_code == 1
     assert "Address already in use" in result.output
 

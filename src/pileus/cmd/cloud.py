@@ -69,9 +69,9 @@ def start(layout: Layout, settings: Config, *, simulate: bool, patience: float =
     Raises:
         CloudError: it did not come up; the message says where to look.
     """
+    layout.prepare(CONTROL_UID, simulate=simulate)
     command = supervisor_command(layout, settings, simulate=simulate)
     supervisor: subprocess.Popen[bytes] | None = None
-    layout.prepare(CONTROL_UID, simulate=simulate)
     log = layout.logs / "supervisor.log"
     if supervisor_pid(layout) is None:
         with log.open("ab") as output:
