@@ -33,6 +33,8 @@ class Commands(click.Group):
         """Runs the subcommand that the context names."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # The reader has seen enough (``| head``): click ends quietly.
         except OSError as error:
             raise CloudError(str(error)) from error
 
