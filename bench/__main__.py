@@ -62,13 +62,15 @@ def _run(items: list[Callable[[], Iterator[Row]]], file: Path | None) -> None:
     begin = time.monotonic()
     rows: list[Row] = []
     print(report.HEAD, flush=True)
-    for item in items:
-        for row in item():
-            rows.append(row)
-            print(report.line(row), flush=True)
+    try:
+        for item in items:
+            for row in item():
+                rows.append(row)
+                print(report.line(row), flush=True)
+    finally:
+        if file is not None:
+            file.write_bytes(report.as_json(rows))
     print(f"\nMeasured in {time.monotonic() - begin:.0f} s on {os.cpu_count()} processors.")
-    if file is not None:
-        file.write_bytes(report.as_json(rows))
 
 
 if __name__ == "__main__":
