@@ -57,10 +57,11 @@ class Machine:
         self.root = root
         self.port = port
 
-    def pileus(self, *arguments: str, check: bool = True) -> str:
-        """Runs the ``pileus`` command on this cloud and returns what it printed."""
+    def pileus(self, *arguments: str, check: bool = True, home: Path | None = None) -> str:
+        """Runs the ``pileus`` command on this cloud and returns what it printed. ``home``: another home directory."""
         argv = [PILEUS, "--data-dir", str(self.root), "--port", str(self.port), *arguments]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+        environment = {**os.environ, "HOME": str(home)} if home else None
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300, env=environment)
         assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}{self.logs()}"
         return done.stdout
 
