@@ -16,6 +16,12 @@ class OperationNotAvailable(ServiceError):
     code = "UnsupportedOperation"
 
 
+class InvalidClientToken(ServiceError):
+    """The client token is longer than 64 characters, or not ASCII."""
+
+    code = "InvalidClientToken"
+
+
 class IdempotentParameterMismatch(ServiceError):
     """The client token was used before with other parameters."""
 

@@ -9,12 +9,14 @@ import msgspec
 
 from pileus.operations.call import Call
 from pileus.operations.context import Context
-from pileus.operations.errors import IdempotentParameterMismatch
+from pileus.operations.errors import IdempotentParameterMismatch, InvalidClientToken
 from pileus.operations.registry import Operation
 from pileus.records.idempotency import IdempotentCall
 
 KEPT = timedelta(hours=24)
 """How long a token is remembered."""
+
+_MAX_TOKEN = 64
 
 
 def _name(call: Call, token: str) -> str:
@@ -29,12 +31,15 @@ def perform_once(operation: Operation, context: Context) -> Mapping[str, Any]:
     """Runs a writing operation, or answers a repetition from what was kept in the same transaction as its effect.
 
     Raises:
+        InvalidClientToken: the token is too long, or not ASCII.
         IdempotentParameterMismatch: the token came before, with other parameters.
     """
     params = context.call.params
     token = params.get("ClientToken") if operation.idempotent else None
     if not token:
         return operation.handler(context, params)
+    if len(token) > _MAX_TOKEN or not token.isascii():
+        raise InvalidClientToken(f"The client token must have up to {_MAX_TOKEN} ASCII characters.")
     name, digest = _name(context.call, token), _digest(params)
     known = context.tx.get(IdempotentCall, name)
     if known is not None:

@@ -194,3 +194,39 @@ async def test_a_launch_with_one_senseless_value_is_made_or_refused(roomy, param
             await roomy.call("ec2", "RunInstances", **{**plain, parameter: value})
         except ServiceError as error:
             assert error.status < 500
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"Placement": {"HostId": "h-0123456789abcdef0"}}, "InvalidHostID.NotFound"),
+        ({"Placement": {"Affinity": "host"}}, "Unsupported"),
+        ({"Placement": {"PartitionNumber": 1}}, "Unsupported"),
+        (
+            {"CapacityReservationSpecification": {"CapacityReservationTarget": {"CapacityReservationId": "cr-0"}}},
+            "InvalidCapacityReservationId.NotFound",
+        ),
+        ({"PrivateDnsNameOptions": {"EnableResourceNameDnsAAAARecord": True}}, "Unsupported"),
+    ],
+)
+async def test_what_is_not_there_is_refused_not_ignored(cloud, refuse, params, code):
+    assert await refuse(**params) == code
+    assert nothing_left(cloud)
+
+
+@pytest.mark.parametrize("name", ["disk", "/dev/foo", "/dev/sdb ", "/dev/xvdabc"])
+async def test_names_that_are_no_devices(refuse, name):
+    assert await refuse(BlockDeviceMappings=[{"DeviceName": name, "Ebs": {"VolumeSize": 1}}]) == (
+        "InvalidBlockDeviceMapping"
+    )
+
+
+async def test_volume_types_that_do_not_boot(refuse):
+    root = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 500, "VolumeType": "st1"}}
+    assert await refuse(BlockDeviceMappings=[root]) == "InvalidBlockDeviceMapping"
+
+
+@pytest.mark.parametrize("token", ["x" * 65, "caf\u00e9"])
+async def test_client_tokens_that_are_none(cloud, refuse, token):
+    assert await refuse(ClientToken=token) == "InvalidClientToken"
+    assert nothing_left(cloud)

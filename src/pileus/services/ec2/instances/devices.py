@@ -1,5 +1,6 @@
 """Block device mappings of a launch: which volumes an instance starts with."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,11 @@ VOLUME_TYPES: Mapping[str, VolumeType] = {
 _GP2_IOPS_PER_GIB, _GP2_LEAST, _GP2_MOST = 3, 100, 16000
 
 
+_NOT_FOR_BOOT = frozenset({"st1", "sc1"})
+_DEVICE_NAME = re.compile(r"(?:/dev/)?(?:sd[a-z]|hd[a-z]|xvd[a-z]{1,2})[0-9]{0,2}")
+"""See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html."""
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One volume of every instance of the launch. ``content`` is the image that it starts as."""
 
@@ -69,6 +75,8 @@ def plan_devices(image: Image, mappings: Sequence[Mapping[str, Any]]) -> list[De
         name = mapping.get("DeviceName")
         if not name:
             raise InvalidBlockDeviceMapping("The device name of a block device mapping must not be empty.")
+        if name != image.root_device_name and not _DEVICE_NAME.fullmatch(name):
+            raise InvalidBlockDeviceMapping(f"Invalid device name {name}")
         if name in named:
             raise InvalidBlockDeviceMapping(f"The device '{name}' is used in more than one block-device mapping")
         named[name] = mapping
@@ -87,6 +95,8 @@ def _root(image: Image, ebs: Mapping[str, Any]) -> Device:
         raise InvalidBlockDeviceMapping(
             f"Volume of size {size}GB is smaller than snapshot '{snapshot}', expect size >= {image.size}GB"
         )
+    if ebs.get("VolumeType") in _NOT_FOR_BOOT:
+        raise InvalidBlockDeviceMapping(f"A volume of the type {ebs['VolumeType']} can't be a boot volume.")
     device = _device(image.root_device_name, ebs, size, delete_by_default=True)
     return msgspec.structs.replace(device, snapshot_id=image.snapshot_id, content=image.content)
 

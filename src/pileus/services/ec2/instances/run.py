@@ -157,14 +157,32 @@ def _refuse_what_is_not_there(params: Mapping[str, Any]) -> None:
     for name, member in (("HibernationOptions", "Configured"), ("EnclaveOptions", "Enabled")):
         if params.get(name, {}).get(member):
             raise Unsupported(f"The parameter {name}.{member} is not available in this cloud yet.")
-    placement: Mapping[str, Any] = params.get("Placement", {})
+    reservation: Mapping[str, Any] = params.get("CapacityReservationSpecification", {})
+    if target := reservation.get("CapacityReservationTarget"):
+        named = ", ".join(target.values())
+        raise NotFound(
+            f"The capacity reservation '{named}' does not exist.", code="InvalidCapacityReservationId.NotFound"
+        )
+    if params.get("PrivateDnsNameOptions", {}).get("EnableResourceNameDnsAAAARecord"):
+        raise Unsupported(
+            "The parameter PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord is not available in this cloud yet."
+        )
+    _refuse_placement(params.get("Placement", {}))
+
+
+def _refuse_placement(placement: Mapping[str, Any]) -> None:
     if placement.get("GroupName") or placement.get("GroupId"):
         raise NotFound(
             f"The Placement Group '{placement.get('GroupName') or placement.get('GroupId')}' is unknown.",
             code="InvalidPlacementGroup.Unknown",
         )
+    if placement.get("HostId"):
+        raise NotFound(f"The Dedicated host ID '{placement['HostId']}' does not exist.", code="InvalidHostID.NotFound")
     if placement.get("Tenancy", "default") != "default":
         raise Unsupported("The parameter Placement.Tenancy is not available in this cloud yet.")
+    for name in ("Affinity", "HostResourceGroupArn", "PartitionNumber", "SpreadDomain"):
+        if placement.get(name):
+            raise Unsupported(f"The parameter Placement.{name} is not available in this cloud yet.")
 
 
 def _check_choices(params: Mapping[str, Any]) -> None:
@@ -172,7 +190,8 @@ def _check_choices(params: Mapping[str, Any]) -> None:
         value = params.get(parameter, {}).get(member)
         if value is not None and value not in allowed:
             raise InvalidParameterValue(
-                f"Value ({value}) for parameter {parameter}.{member} is invalid. Expecting one of {allowed}."
+                f"Value ({value}) for parameter {parameter}.{member} is invalid. "
+                f"Expecting {' or '.join(map(repr, allowed))}."
             )
 
 
