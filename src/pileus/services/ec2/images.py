@@ -1,5 +1,6 @@
 """Machine images: an account's own, those shared with it, and the public ones."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,15 @@ def _rows(context: Context) -> Iterable[Image]:
     for image in context.view.list(Image, region=context.region):
         if _visible(context, image):
             yield _as_seen(context, image)
+
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+class InvalidUserId(ServiceError):
+    """An owner that is neither an account nor one of the aliases."""
+
+    code = "InvalidUserID.Malformed"
 
 
 def _location(image: Image) -> str:
@@ -197,6 +207,9 @@ def _executable_by(context: Context, image: Image, users: Iterable[str]) -> bool
 def describe_images(context: Context, params: "DescribeImagesRequestTypeDef") -> dict[str, Any]:
     """The images that the caller may launch. No image here is ever deprecated; disabled ones come on demand."""
     owners, users = params.get("Owners"), params.get("ExecutableUsers")
+    for owner in owners or ():
+        if owner != "self" and owner not in _ALIASES and not _ACCOUNT.fullmatch(owner):
+            raise InvalidUserId(f'Invalid user id: "{owner}"')
 
     def asked_for(image: Image) -> bool:
         return (

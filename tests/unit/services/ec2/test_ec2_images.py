@@ -155,3 +155,8 @@ async def test_attributes(cloud, ec2, refused, image, theirs):
     assert (
         await refused("DescribeImageAttribute", ImageId=theirs["public"].id, Attribute="description") == "AuthFailure"
     )
+
+
+async def test_owners_that_are_none(refused):
+    for owner in ("someone", "1234", ""):
+        assert await refused("DescribeImages", Owners=[owner]) == "InvalidUserID.Malformed"
