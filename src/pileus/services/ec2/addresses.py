@@ -151,6 +151,9 @@ def allocate_address(context: Context, params: "AllocateAddressRequestTypeDef") 
         raise InvalidParameterValue(
             f"Invalid value '{group}' for networkBorderGroup. It is not a group of this region."
         )
+    pool = params.get("PublicIpv4Pool", "amazon")
+    if pool != "amazon":
+        raise NotFound(f"The pool ID '{pool}' does not exist", code="InvalidPublicIpv4PoolID.NotFound")
     id_ = new_id("eipalloc")
     public = _take_wanted(context, params.get("Address"), id_)
     address = context.tx.put(

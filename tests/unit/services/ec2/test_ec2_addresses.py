@@ -43,6 +43,7 @@ async def test_allocating(cloud, ec2, refused):
     ]
     assert (await cloud.within("eu-central-1").call("ec2", "DescribeAddresses"))["Addresses"] == []
     assert await refused("AllocateAddress", Domain="moon") == "InvalidParameterValue"
+    assert await refused("AllocateAddress", PublicIpv4Pool="ipv4pool-ec2-0") == "InvalidPublicIpv4PoolID.NotFound"
     assert await refused("AllocateAddress", NetworkBorderGroup="eu-central-1") == "InvalidParameterValue"
 
 
