@@ -3,6 +3,7 @@
 See https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
@@ -88,10 +89,16 @@ def _canonical(text: str, network: type[IPv4Network | IPv6Network]) -> str:
     raise InvalidParameterValue(f"CIDR block {text} is malformed")
 
 
+_DESCRIPTION = re.compile(r"[A-Za-z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
+
+
 def check_description(text: str | None) -> str | None:
-    """A rule's description. Raises InvalidParameterValue when it is longer than EC2 takes."""
-    if text is not None and len(text) > 255:
-        raise InvalidParameterValue("Invalid rule description. Rule descriptions can be up to 255 characters long.")
+    """A rule's description. Raises InvalidParameterValue when it is not one that EC2 takes."""
+    if text is not None and not _DESCRIPTION.fullmatch(text):
+        raise InvalidParameterValue(
+            "Invalid rule description. Valid descriptions are strings less than 256 characters from the following set: "
+            " a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
+        )
     return text or None
 
 

@@ -152,7 +152,7 @@ def _default_group_named(context: Context, name: str) -> SecurityGroup:
 @ec2.writes("CreateSecurityGroup", resources=("security-group:*", "vpc:VpcId"), taggable=("security-group",))
 def create_security_group(context: Context, params: "CreateSecurityGroupRequestTypeDef") -> dict[str, Any]:
     """A new group that lets everything out and nothing in."""
-    name, description = params["GroupName"], params["Description"]
+    name, description = params["GroupName"].rstrip(" "), params["Description"]
     _check_texts(name, description)
     vpc_id = params.get("VpcId")
     vpc = VPC.one(context, vpc_id) if vpc_id else default_vpc(context)

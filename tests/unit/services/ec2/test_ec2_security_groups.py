@@ -162,6 +162,7 @@ async def test_the_flat_form(ec2, refused, create):
         (ssh("10.0.0.0/255.0.0.0"), "InvalidParameterValue"),
         (ssh("::/0"), "InvalidParameterValue"),
         (ssh(Description="x" * 256), "InvalidParameterValue"),
+        (ssh(Description="caf\u00e9"), "InvalidParameterValue"),
         ({"IpProtocol": "icmp", "FromPort": -1, "ToPort": 3, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}, None),
         ({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2}, "InvalidParameterCombination"),
         ({"IpProtocol": "-1", "UserIdGroupPairs": [{}]}, "MissingParameter"),
@@ -282,3 +283,9 @@ async def test_others_do_not_see_it(cloud, create):
     other = cloud.of("000000000002")
     assert (await other.refusal("ec2", "DeleteSecurityGroup", GroupId=web)).code == "InvalidGroup.NotFound"
     assert web not in ids(await other.call("ec2", "DescribeSecurityGroups"))
+
+
+async def test_spaces_at_the_end_of_a_name_are_trimmed(ec2, refused, create):
+    made = await create("web  ")
+    (group,) = (await ec2("DescribeSecurityGroups", GroupIds=[made]))["SecurityGroups"]
+    assert group["GroupName"] == "web"
