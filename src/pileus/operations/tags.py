@@ -10,7 +10,7 @@ from pileus.base.errors import ServiceError
 
 MAX_TAGS = 50
 _MAX_KEY = 127
-_MAX_VALUE = 255
+_MAX_VALUE = 256
 
 
 class InvalidTag(ServiceError):

@@ -139,7 +139,7 @@ async def test_anothers_resources(cloud, ec2, vpc_id):
         tags(("", "x")),
         tags(("aws:x", "y")),
         tags(("k" * 128, "")),
-        tags(("k", "v" * 256)),
+        tags(("k", "v" * 257)),
         tags(("k", "1"), ("k", "2")),
     ],
 )
