@@ -77,6 +77,7 @@ def _draw(context: Context, interface: NetworkInterface) -> dict[str, Any]:
         "SubnetId": interface.subnet_id,
         "VpcId": interface.vpc_id,
         "AvailabilityZone": interface.zone,
+        "AvailabilityZoneId": _zone_id(context, interface),
         "Description": interface.description,
         "OwnerId": interface.account,
         "RequesterManaged": interface.requester_id is not None,
@@ -85,6 +86,7 @@ def _draw(context: Context, interface: NetworkInterface) -> dict[str, Any]:
         "MacAddress": interface.mac,
         "PrivateIpAddress": interface.private_address,
         "PrivateDnsName": name,
+        "PublicDnsName": association["PublicDnsName"] if association else None,
         "SourceDestCheck": interface.source_dest_check,
         "InterfaceType": interface.interface_type,
         "Groups": draw_groups(context, interface),
@@ -110,6 +112,7 @@ def _draw(context: Context, interface: NetworkInterface) -> dict[str, Any]:
             }
         ],
         "Ipv6Addresses": [],
+        "Operator": {"Managed": False},
         "TagSet": tag_set(interface.tags),
     }
 

@@ -142,3 +142,10 @@ async def test_the_interfaces_of_a_launch(cloud, ec2, launch, vpc):
     ):
         found = await ec2("DescribeNetworkInterfaces", Filters=[{"Name": name, "Values": [value]}])
         assert len(found["NetworkInterfaces"]) == 1, name
+
+
+async def test_an_interface_names_its_zone_and_its_public_address(ec2, launch):
+    instance = await launch()
+    (drawn,) = (await ec2("DescribeNetworkInterfaces"))["NetworkInterfaces"]
+    assert drawn["PublicDnsName"] == instance["PublicDnsName"]
+    assert drawn["AvailabilityZoneId"] == instance["Placement"]["AvailabilityZoneId"]
