@@ -150,7 +150,11 @@ async def test_stopping_and_starting(cloud, ec2, stop, running):
     after = await only(ec2, running)
     assert after["PrivateIpAddress"] == before["PrivateIpAddress"]
     assert after["LaunchTime"] == before["LaunchTime"] + timedelta(seconds=60)
-    assert "StateReason" not in after
+    assert after["StateReason"] == {"Code": "pending", "Message": "pending"}
+    pending = [{"Name": "state-reason-code", "Values": ["pending"]}]
+    assert [
+        one["Instances"][0]["InstanceId"] for one in (await ec2("DescribeInstances", Filters=pending))["Reservations"]
+    ] == [running]
     assert cloud.store.view().get(Instance, running).boot == 2
 
 

@@ -8,7 +8,7 @@ from pileus.operations.context import Context
 from pileus.operations.tags import tag_set
 from pileus.records import Instance, NetworkInterface, Volume, Vpc
 from pileus.records.dns_names import private_domain, private_name, public_name_in
-from pileus.records.instance import CODES, State
+from pileus.records.instance import CODES, Reason, State
 from pileus.services.ec2.network_interfaces import draw_association, draw_groups
 
 
@@ -54,6 +54,14 @@ def draw_metadata_options(instance: Instance) -> dict[str, Any]:
         "HttpProtocolIpv6": options.ipv6,
         "InstanceMetadataTags": options.tags,
     }
+
+
+_PENDING = Reason(code="pending", message="pending")
+
+
+def state_reason(instance: Instance) -> Reason | None:
+    """Why an instance is in its state; one that is being launched or started says so."""
+    return _PENDING if instance.state is State.PENDING else instance.reason
 
 
 def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
@@ -110,8 +118,8 @@ def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
         "Operator": {"Managed": False},
         "Tags": tag_set(instance.tags),
     }
-    if instance.reason:
-        drawn["StateReason"] = {"Code": instance.reason.code, "Message": instance.reason.message}
+    if reason := state_reason(instance):
+        drawn["StateReason"] = {"Code": reason.code, "Message": reason.message}
     if primary is not None:
         drawn |= {
             "SubnetId": instance.subnet_id,

@@ -9,8 +9,8 @@ from pileus.operations.filters import Value, absent, constant
 from pileus.operations.listing import Listing
 from pileus.records import Instance, NetworkInterface, Vpc
 from pileus.records.dns_names import private_name, public_name_in
-from pileus.records.instance import CODES, BlockDevice
-from pileus.services.ec2.instances.draw import draw_instance, interfaces_of, private_dns_name
+from pileus.records.instance import CODES, BlockDevice, Reason
+from pileus.services.ec2.instances.draw import draw_instance, interfaces_of, private_dns_name, state_reason
 from pileus.services.ec2.network_interfaces import draw_groups
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
@@ -52,6 +52,10 @@ def _primary(pick: Callable[[Context, NetworkInterface], Value]) -> _Field:
         return pick(context, interfaces[0]) if interfaces else None
 
     return field
+
+
+def _reason(pick: Callable[[Reason], str]) -> _Field:
+    return lambda _, instance: pick(reason) if (reason := state_reason(instance)) else None
 
 
 def _groups(member: str) -> _Field:
@@ -219,8 +223,8 @@ INSTANCES: Listing[Instance] = Listing(
         "root-device-type": constant("ebs"),
         "source-dest-check": _primary(lambda _, interface: interface.source_dest_check),
         "spot-instance-request-id": absent,
-        "state-reason-code": lambda _, instance: instance.reason.code if instance.reason else None,
-        "state-reason-message": lambda _, instance: instance.reason.message if instance.reason else None,
+        "state-reason-code": _reason(lambda reason: reason.code),
+        "state-reason-message": _reason(lambda reason: reason.message),
         "subnet-id": lambda _, instance: instance.subnet_id,
         "tenancy": lambda _, instance: instance.tenancy,
         "tpm-support": absent,
