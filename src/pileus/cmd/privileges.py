@@ -53,10 +53,13 @@ def _closed_ancestor(path: Path) -> Path | None:
 def _opening(closed: set[Path], needed: Sequence[Path]) -> str:
     """A shell script that replaces closed directories by empty ones that hold the needed paths, then runs its arguments.
 
-    Every needed path is held open by a bind mount on a staging directory while its old place is covered.
+    Every needed path is held open by a bind mount on a staging directory while its old place is covered. That is a
+    directory which every system has: one of our own would stay behind when we are killed here.
     """
-    stage = '"$stage"'
-    lines = ["stage=$(mktemp -d /run/pileus-XXXXXX)", f"mount -t tmpfs -o mode=755 none {stage}"]
+    stage = next(
+        place for place in ("/mnt", "/media", "/srv") if not any(path.is_relative_to(place) for path in needed)
+    )
+    lines = [f"mount -t tmpfs -o mode=755 none {stage}"]
     inside = [path for path in dict.fromkeys(needed) if any(path.is_relative_to(hidden) for hidden in closed)]
     for number, path in enumerate(inside):
         lines += [f"mkdir {stage}/{number}", f"mount --rbind {shlex.quote(str(path))} {stage}/{number}"]
@@ -64,4 +67,4 @@ def _opening(closed: set[Path], needed: Sequence[Path]) -> str:
     for number, path in enumerate(inside):
         place = shlex.quote(str(path))
         lines += [f"mkdir -p {place}", f"mount --rbind {stage}/{number} {place}"]
-    return "\n".join([*lines, f"umount -l {stage}", f"rmdir {stage}", 'exec "$@"'])
+    return "\n".join([*lines, f"umount -l {stage}", 'exec "$@"'])
