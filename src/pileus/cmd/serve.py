@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import resource
@@ -29,6 +30,7 @@ def run(process: str, main: Coroutine[Any, Any, None]) -> None:
     import uvloop
 
     log.configure(process)
+    gc.disable()  # until ``_started``: a start makes much that stays and nothing to collect
     # A fault must not write secrets to a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -43,6 +45,12 @@ def run(process: str, main: Coroutine[Any, Any, None]) -> None:
             _log.info("stopped")
 
     uvloop.run(until_told())
+
+
+def _started() -> None:
+    """From here on memory is collected, and what the start made, which stays for ever, is not looked through each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def _keep_freed_memory() -> None:
@@ -105,6 +113,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
             ssl_keyfile=settings.key,
         )
     )
+    _started()
     _log.info("answers", extra={"port": settings.port, "tls": settings.certificate is not None})
     try:
         await server.serve(sockets=[socket.socket(fileno=listener)])
@@ -140,6 +149,7 @@ async def controller(layout: Layout, settings: Config, *, simulate: bool) -> Non
     await link.start()
     consoles = ConsoleServer(layout.console_socket, controllers.hosts.sessions.get)
     await consoles.start()
+    _started()
     _log.info("controls", extra={"store": store.view().revision})
 
     async def follow_images() -> None:
@@ -222,6 +232,7 @@ async def agent(layout: Layout, settings: Config) -> None:
         launch_limit=settings.launch_watchdog,
     )
     drivers = await real_drivers(layout, settings, clock)
+    _started()
     await Agent(drivers, UnixAddress(path=layout.link_socket), agent_settings, clock).run()
 
 
@@ -264,3 +275,4 @@ async def simulated_agents(layout: Layout, settings: Config) -> None:
     async with asyncio.TaskGroup() as group:
         for number in range(settings.simulated_hosts):
             group.create_task(one(number).run())
+        _started()
