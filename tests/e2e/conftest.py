@@ -13,13 +13,15 @@ from e2e_machine import Machine, own_network
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
     """A running cloud with both images. The whole test thread is inside its network from here on."""
-    with own_network():
-        # Below /tmp and short: paths of unix sockets have 107 characters.
-        one = Machine(Path(tempfile.mkdtemp(prefix="pe", dir="/tmp")) / "d")
+    # Below /tmp and short: paths of unix sockets have 107 characters.
+    with own_network(), tempfile.TemporaryDirectory(prefix="pe", dir="/tmp") as directory:
+        one = Machine(Path(directory) / "d")
         one.prepare()
-        one.start()
-        yield one
-        one.destroy()
+        try:
+            one.start()
+            yield one
+        finally:
+            one.destroy()
 
 
 @pytest.fixture(scope="session")

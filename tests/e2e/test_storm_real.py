@@ -58,8 +58,8 @@ def seed() -> int:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
     """A cloud of the test's own, with a network and user ids that no other one has."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with own_network():
-        one = Machine(Path(tempfile.mkdtemp(prefix="ps", dir="/tmp")) / "d", port=4577)
+    with own_network(), tempfile.TemporaryDirectory(prefix="ps", dir="/tmp") as directory:
+        one = Machine(Path(directory) / "d", port=4577)
         one.prepare(("tiny",))
         with (one.root / "config.toml").open("a") as file:
             file.write(SETTINGS)
@@ -67,7 +67,6 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
             yield one
         finally:
             one.destroy()
-            one.root.parent.rmdir()
 
 
 class Owner:
