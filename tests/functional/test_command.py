@@ -80,3 +80,32 @@ def test_destroying_a_simulated_cloud_needs_nothing_of_the_host(
     Layout(tmp_path).prepare(0, simulate=True)
     assert pileus(tmp_path, "down", "--destroy").exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A data directory with nothing but a root access key in it."""
+    data_dir = tmp_path / "cloud"
+    Layout(data_dir).prepare(0, simulate=True)
+    Layout(data_dir).credentials.write_text('{"account": "1", "access_key": "AKIA", "secret_key": "s"}')
+    return data_dir
+
+
+def test_only_regions_of_the_cloud_are_exported(keys: Path) -> None:
+    assert "AWS_DEFAULT_REGION=us-east-1" in pileus(keys, "env", "--region", "us-east-1").output
+    result = pileus(keys, "env", "--region", "mars-1")
+    assert result.exit_code == 1
+    assert "no region mars-1" in result.output
+
+
+def test_profiles_are_not_written_over_what_can_not_be_read(
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".aws").mkdir()
+    config = tmp_path / ".aws" / "config"
+    config.write_text("no section")
+    result = pileus(keys, "env", "--profile", "mine")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert config.read_text() == "no section"

@@ -4,6 +4,7 @@ import configparser
 from collections.abc import Mapping
 from pathlib import Path
 
+from pileus.cmd.errors import CloudError
 from pileus.cmd.layout import Credentials
 
 
@@ -18,7 +19,11 @@ def exports(keys: Credentials, endpoint: str, region: str) -> Mapping[str, str]:
 
 
 def write_profile(name: str, keys: Credentials, endpoint: str, region: str, home: Path) -> None:
-    """Adds or replaces a profile in ``~/.aws/config`` and ``~/.aws/credentials``; other profiles stay as they are."""
+    """Adds or replaces a profile in ``~/.aws/config`` and ``~/.aws/credentials``; other profiles stay as they are.
+
+    Raises:
+        CloudError: one of the files is not in AWS's format.
+    """
     directory = home / ".aws"
     directory.mkdir(mode=0o700, exist_ok=True)
     _put(directory / "config", f"profile {name}", {"region": region, "endpoint_url": endpoint})
@@ -28,7 +33,10 @@ def write_profile(name: str, keys: Credentials, endpoint: str, region: str, home
 
 def _put(path: Path, section: str, values: Mapping[str, str]) -> None:
     parser = configparser.RawConfigParser()
-    parser.read(path)
+    try:
+        parser.read(path)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise CloudError(f"{path} can't be read, and stays as it is: {error}") from error
     parser[section] = dict(values)
     fresh = path.with_name(path.name + ".new")
     fresh.touch(mode=0o600)

@@ -145,6 +145,9 @@ def env(place: Place, profile: str | None, region: str | None) -> None:
     from pileus.cmd.environment import exports, write_profile
 
     keys = cloud.credentials(place.layout)
+    known = [one.name for one in place.settings.regions]
+    if region and region not in known:
+        raise CloudError(f"This cloud has no region {region}. It has: {', '.join(known)}.")
     at = (keys, cloud.endpoint(place.settings), region or place.settings.default_region)
     if profile:
         write_profile(profile, *at, Path.home())
