@@ -36,6 +36,10 @@ class Guest:
         eventually(lambda: self.state() == state, seconds)
         return self.describe()
 
+    def console(self) -> str:
+        """The end of what it said on its console so far."""
+        return self._ec2.get_console_output(InstanceId=self.id, Latest=True).get("Output", "")
+
     def login(self, address: str | None = None) -> Login:
         """A login that works already, at its public address or another one."""
         return Login(self._user, address or self.describe()["PublicIpAddress"], self._key.path).wait()

@@ -21,7 +21,7 @@ def test_libcloud_makes_a_node_and_destroys_it(machine: Machine, images: dict[st
     told = machine.environment()
     url = urlsplit(told["AWS_ENDPOINT_URL"])
     keys = (told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"])
-    driver = EC2NodeDriver(*keys, region="us-east-1", host=url.hostname, port=url.port, secure=False)
+    driver: Any = EC2NodeDriver(*keys, region="us-east-1", host=url.hostname, port=url.port, secure=False)
     pair = driver.create_key_pair("libcloud")
     path = tmp_path / "libcloud.pem"
     path.touch(mode=0o600)
