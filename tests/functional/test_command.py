@@ -98,14 +98,31 @@ def test_only_regions_of_the_cloud_are_exported(keys: Path) -> None:
     assert "no region mars-1" in result.output
 
 
-def test_profiles_are_not_written_over_what_can_not_be_read(
+OWN = """# work
+[default]
+region = eu-central-1  # home
+[profile mine]
+region = nowhere
+
+# nested
+[profile other]
+s3 =
+    addressing_style = path
+"""
+
+
+def test_a_profile_is_replaced_and_all_else_in_the_file_stays(
     keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".aws").mkdir()
     config = tmp_path / ".aws" / "config"
-    config.write_text("no section")
-    result = pileus(keys, "env", "--profile", "mine")
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
-    assert config.read_text() == "no section"
+    config.write_text(OWN)
+    for _ in range(2):
+        assert pileus(keys, "env", "--profile", "mine").exit_code == 0
+    other = OWN[OWN.index("# nested") :]
+    mine = "[profile mine]\nregion = us-east-1\nendpoint_url = http://127.0.0.1:4566\n"
+    assert config.read_text() == f"# work\n[default]\nregion = eu-central-1  # home\n{other}\n{mine}"
+    credentials = tmp_path / ".aws" / "credentials"
+    assert credentials.read_text() == "[mine]\naws_access_key_id = AKIA\naws_secret_access_key = s\n"
+    assert credentials.stat().st_mode & 0o777 == 0o600

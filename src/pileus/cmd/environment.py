@@ -1,10 +1,8 @@
 """How clients are pointed at the cloud: shell exports, or a profile in the AWS configuration files."""
 
-import configparser
 from collections.abc import Mapping
 from pathlib import Path
 
-from pileus.cmd.errors import CloudError
 from pileus.cmd.layout import Credentials
 
 
@@ -19,27 +17,29 @@ def exports(keys: Credentials, endpoint: str, region: str) -> Mapping[str, str]:
 
 
 def write_profile(name: str, keys: Credentials, endpoint: str, region: str, home: Path) -> None:
-    """Adds or replaces a profile in ``~/.aws/config`` and ``~/.aws/credentials``; other profiles stay as they are.
-
-    Raises:
-        CloudError: one of the files is not in AWS's format.
-    """
+    """Adds or replaces a profile in ``~/.aws/config`` and ``~/.aws/credentials``; all else in them stays as it is."""
     directory = home / ".aws"
     directory.mkdir(mode=0o700, exist_ok=True)
-    _put(directory / "config", f"profile {name}", {"region": region, "endpoint_url": endpoint})
+    section = name if name == "default" else f"profile {name}"
+    _put(directory / "config", section, {"region": region, "endpoint_url": endpoint})
     secrets = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
     _put(directory / "credentials", name, secrets)
 
 
 def _put(path: Path, section: str, values: Mapping[str, str]) -> None:
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read(path)
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise CloudError(f"{path} can't be read, and stays as it is: {error}") from error
-    parser[section] = dict(values)
+    """Replaces one section, line by line: the files are people's own, with their comments."""
+    path = path.resolve()
+    kept: list[str] = []
+    inside = False
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("["):
+            inside = line.strip() == f"[{section}]"
+        if not inside or line.startswith("#"):
+            kept.append(line)
+    while kept and not kept[-1].strip():
+        kept.pop()
+    lines = [*kept, *([""] if kept else []), f"[{section}]", *(f"{key} = {value}" for key, value in values.items())]
     fresh = path.with_name(path.name + ".new")
     fresh.touch(mode=0o600)
-    with fresh.open("w") as file:
-        parser.write(file)
+    fresh.write_text("\n".join(lines) + "\n")
     fresh.replace(path)
