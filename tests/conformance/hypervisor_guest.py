@@ -108,7 +108,9 @@ def boot_files() -> BootFiles:
         initrd = CACHE / "initrd"
         _write_initrd(kernel, tree, initrd)
     # Printing the kernel's own messages takes an emulated guest longer than everything else.
-    return BootFiles(kernel=kernel.image, initrd=initrd, cmdline="console=ttyS0 quiet panic=0 tsc=reliable no_timer_check")
+    return BootFiles(
+        kernel=kernel.image, initrd=initrd, cmdline="console=ttyS0 quiet panic=0 tsc=reliable no_timer_check"
+    )
 
 
 def _unpack(target: Path) -> None:
