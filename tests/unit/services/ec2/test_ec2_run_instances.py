@@ -2,6 +2,7 @@ import base64
 
 import pytest
 from documented import service_model
+from msgspec.structs import replace
 from senseless import JUNK, senseless
 
 from pileus.base.errors import ServiceError
@@ -115,6 +116,14 @@ async def test_where_it_goes(ec2, launch):
     subnet = (await ec2("DescribeSubnets"))["Subnets"][1]["SubnetId"]
     made = await launch(SubnetId=subnet, PrivateIpAddress="172.31.16.77")
     assert (made["SubnetId"], made["PrivateIpAddress"]) == (subnet, "172.31.16.77")
+
+
+async def test_a_full_default_subnet_is_passed_over(cloud, launch):
+    first = await launch()
+    interface = cloud.store.view().list(NetworkInterface, subnet_id=first["SubnetId"])[0]
+    others = [replace(interface, id=f"eni-{n:017x}", version=0, attachment=None) for n in range(4090)]
+    cloud.store.transact(lambda tx: [tx.put(other) for other in others])
+    assert (await launch())["Placement"]["AvailabilityZone"] != first["Placement"]["AvailabilityZone"]
 
 
 async def test_interfaces(ec2, launch):

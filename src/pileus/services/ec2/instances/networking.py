@@ -25,7 +25,7 @@ from pileus.services.ec2.errors import (
 )
 from pileus.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP, SUBNET
 from pileus.services.ec2.security_groups import default_vpc, group_named
-from pileus.services.ec2.subnets import take_private_address
+from pileus.services.ec2.subnets import free_addresses, take_private_address
 from pileus.store import Transaction
 
 MAX_GROUPS = 5
@@ -125,10 +125,10 @@ def _subnet(context: Context, subnet_id: str | None, params: Mapping[str, Any], 
         if zone not in defaults:
             raise NoDefaultSubnet(f"No default subnet found for the availability zone '{zone}'.")
         return defaults[zone]
-    for candidate in (*zones, *defaults):
-        if candidate in defaults:
-            return defaults[candidate]
-    raise NoDefaultSubnet(f"No subnets found for the default VPC '{vpc.id}'. Please specify a subnet.")
+    candidates = [defaults[candidate] for candidate in (*zones, *defaults) if candidate in defaults]
+    if not candidates:
+        raise NoDefaultSubnet(f"No subnets found for the default VPC '{vpc.id}'. Please specify a subnet.")
+    return next((subnet for subnet in candidates if free_addresses(context, subnet) > 0), candidates[0])
 
 
 def check_groups(context: Context, subnet: Subnet, ids: Sequence[str], names: Sequence[str] = ()) -> tuple[str, ...]:
