@@ -6,15 +6,13 @@ from typing import Any
 
 import msgspec
 
-from pileus.aws.http import HttpRequest, HttpResponse
-from pileus.aws.models import OperationModel, ServiceModel, Shape
+from pileus.aws.http import HttpResponse
+from pileus.aws.models import ServiceModel, Shape
 from pileus.aws.protocol import scalars
-from pileus.aws.protocol.constraints import Constraints
-from pileus.aws.protocol.errors import SerializationException, UnknownOperation
-from pileus.aws.protocol.faults import Fault
-from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, TreeReader, read_number, read_string
-from pileus.aws.protocol.tree_writer import TreeWriter, write_integer, write_string
-from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
+from pileus.aws.protocol.errors import SerializationException
+from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, read_number, read_string
+from pileus.aws.protocol.tree_wire import TreeWire
+from pileus.aws.protocol.tree_writer import write_integer, write_string
 
 
 def decode(body: bytes) -> Tree:
@@ -63,40 +61,15 @@ def json_leaf(shape: Shape) -> Callable[[Any], Any]:
     return scalars.epoch if form == "unixtimestamp" else scalars.TIMESTAMP_FORMATS[form]
 
 
-class JsonWire:
+class JsonWire(TreeWire):
     """``X-Amz-Target: Prefix.Operation`` and an object each way."""
 
     def __init__(self, model: ServiceModel) -> None:
-        self._model = model
+        super().__init__(model, JSON_LEAVES, json_leaf)
         self._content_type = f"application/x-amz-json-{model.metadata.json_version}"
-        self._reader = TreeReader(model, JSON_LEAVES)
-        self._writer = TreeWriter(model, json_leaf)
-        self._constraints = Constraints(model, "ValidationException")
 
-    def parser(self, operation: OperationModel) -> Parse:
-        shape = self._model.shape(operation.input) if operation.input else EMPTY
-        read, enforce = self._reader.compile(shape), self._constraints.compile(shape)
-
-        def parse(request: HttpRequest, path_params: Mapping[str, str]) -> dict[str, Any]:
-            params = read(decode(request.body))
-            enforce(params)
-            return params
-
-        return parse
-
-    def serialiser(self, operation: OperationModel) -> Serialise:
-        write = self._writer.compile(self._model.shape(operation.output) if operation.output else EMPTY)
-        return lambda result, request_id: self._response(200, write(result), request_id)
-
-    def error(self, fault: Fault, request_id: str) -> HttpResponse:
-        members = self._writer.compile(fault.shape)(fault.members) if fault.shape else dict(fault.members)
-        response = self._response(fault.status, {"__type": fault.name, **members}, request_id)
-        if self._model.metadata.aws_query_compatible is not None:
-            response.headers.append(("x-amzn-query-error", f"{fault.code};{fault.type}"))
-        return response
-
-    def unknown_operation(self, name: str) -> UnknownOperation:
-        return UnknownOperation(f"The operation {name} is not known", code="UnknownOperationException", status=404)
+    def _decode(self, body: bytes) -> Tree:
+        return decode(body)
 
     def _response(self, status: int, tree: Any, request_id: str) -> HttpResponse:
         headers = [("Content-Type", self._content_type), ("x-amzn-RequestId", request_id)]

@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from pileus.aws.http import HttpRequest, HttpResponse
-from pileus.aws.models import OperationModel, ServiceModel, Shape
+from pileus.aws.http import HttpResponse
+from pileus.aws.models import ServiceModel, Shape
 from pileus.aws.protocol import cbor, scalars
-from pileus.aws.protocol.constraints import Constraints
-from pileus.aws.protocol.errors import SerializationException, UnknownOperation
-from pileus.aws.protocol.faults import Fault
-from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, TreeReader, read_number
-from pileus.aws.protocol.tree_writer import TreeWriter, write_integer, write_string
-from pileus.aws.protocol.wire import EMPTY, Parse, Serialise
+from pileus.aws.protocol.errors import SerializationException
+from pileus.aws.protocol.tree_reader import COMMON_LEAVES, Read, Tree, read_number
+from pileus.aws.protocol.tree_wire import TreeWire
+from pileus.aws.protocol.tree_writer import write_integer, write_string
 
 
 def _read_timestamp(value: Tree) -> datetime:
@@ -44,43 +42,17 @@ def _leaf(shape: Shape) -> Callable[[Any], Any]:
     return _WRITERS[shape.type]
 
 
-class RpcCborWire:
+class RpcCborWire(TreeWire):
     """One service over RPC v2 CBOR."""
 
     def __init__(self, model: ServiceModel) -> None:
-        self._model = model
-        self._reader = TreeReader(model, _LEAVES)
-        self._writer = TreeWriter(model, _leaf)
-        self._constraints = Constraints(model, "ValidationException")
+        super().__init__(model, _LEAVES, _leaf)
 
-    def parser(self, operation: OperationModel) -> Parse:
-        shape = self._model.shape(operation.input) if operation.input else EMPTY
-        read, enforce = self._reader.compile(shape), self._constraints.compile(shape)
-
-        def parse(request: HttpRequest, path_params: Mapping[str, str]) -> dict[str, Any]:
-            try:
-                tree: Tree = cbor.decode(request.body) if request.body else {}
-            except ValueError as error:
-                raise SerializationException(f"The body is not CBOR: {error}") from None
-            params = read(tree)
-            enforce(params)
-            return params
-
-        return parse
-
-    def serialiser(self, operation: OperationModel) -> Serialise:
-        write = self._writer.compile(self._model.shape(operation.output) if operation.output else EMPTY)
-        return lambda result, request_id: self._response(200, write(result), request_id)
-
-    def error(self, fault: Fault, request_id: str) -> HttpResponse:
-        members = self._writer.compile(fault.shape)(fault.members) if fault.shape else dict(fault.members)
-        response = self._response(fault.status, {"__type": fault.name, **members}, request_id)
-        if self._model.metadata.aws_query_compatible is not None:
-            response.headers.append(("x-amzn-query-error", f"{fault.code};{fault.type}"))
-        return response
-
-    def unknown_operation(self, name: str) -> UnknownOperation:
-        return UnknownOperation(f"The operation {name} is not known", code="UnknownOperationException", status=404)
+    def _decode(self, body: bytes) -> Tree:
+        try:
+            return cbor.decode(body) if body else {}
+        except ValueError as error:
+            raise SerializationException(f"The body is not CBOR: {error}") from None
 
     def _response(self, status: int, tree: Any, request_id: str) -> HttpResponse:
         headers = [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
