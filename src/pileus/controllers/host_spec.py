@@ -52,7 +52,7 @@ def _guests(view: Reading, host_id: str) -> tuple[GuestSpec, ...]:
 def interfaces_of(view: Reading, instance: Instance) -> list[NetworkInterface]:
     """An instance's interfaces in the order of their device index."""
     interfaces = view.list(NetworkInterface, instance_id=instance.id)
-    return sorted(interfaces, key=lambda one: one.attachment.device_index if one.attachment else 0)
+    return sorted(interfaces, key=lambda one: one.device_index)
 
 
 def _volume(volume: Volume) -> VolumeSpec:

@@ -109,31 +109,19 @@ def _let_interfaces_go(tx: Transaction, instance: Instance) -> None:
         attachment = interface.attachment
         if attachment is not None and not attachment.delete_on_termination:
             tx.put(replace(interface, attachment=None))
-            _unbind(tx, interface, keep=interface.id)
+            _unbind(tx, interface, keep=True)
             continue
-        _unbind(tx, interface, keep=None)
+        _unbind(tx, interface, keep=False)
         tx.release(subnet_scope(interface.subnet_id), interface.private_address)
         tx.delete(interface)
 
 
-def _unbind(tx: Transaction, interface: NetworkInterface, keep: str | None) -> None:
+def _unbind(tx: Transaction, interface: NetworkInterface, *, keep: bool) -> None:
     """An Elastic IP of an interface forgets the instance, and the interface too unless that is kept."""
     address = tx.get(Address, interface.address_id) if interface.address_id else None
     if address is None:
         return
-    if keep:
-        tx.put(replace(address, instance_id=None))
-        return
-    tx.put(
-        replace(
-            address,
-            association_id=None,
-            interface_id=None,
-            interface_account=None,
-            instance_id=None,
-            private_address=None,
-        )
-    )
+    tx.put(replace(address, instance_id=None) if keep else address.unbound())
 
 
 def _let_volumes_go(tx: Transaction, instance: Instance) -> None:

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from pileus.records.tagged import Tagged
 
 
@@ -21,6 +23,17 @@ class Address(Tagged, frozen=True, kw_only=True):
     interface_account: str | None = None
     instance_id: str | None = None
     private_address: str | None = None
+
+    def unbound(self) -> "Address":
+        """The same Elastic IP, associated with nothing."""
+        return replace(
+            self,
+            association_id=None,
+            interface_id=None,
+            interface_account=None,
+            instance_id=None,
+            private_address=None,
+        )
 
 
 def pool_scope(region: str) -> str:

@@ -63,3 +63,15 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
     def status(self) -> str:
         """``available`` or ``in-use``."""
         return "in-use" if self.attachment else "available"
+
+    @property
+    def device_index(self) -> int:
+        """Its place in its instance; 0 while it has none."""
+        return self.attachment.device_index if self.attachment else 0
+
+    @property
+    def public_owner(self) -> str | None:
+        """Whose its public address is: the account's (an Elastic IP), ``amazon``'s (the pool's), None without one."""
+        if self.public_address is None:
+            return None
+        return self.account if self.address_id else "amazon"

@@ -70,16 +70,7 @@ def detach_public_address(tx: Transaction, interface: NetworkInterface) -> Netwo
         return interface
     address = tx.get(Address, interface.address_id) if interface.address_id else None
     if address is not None:
-        tx.put(
-            replace(
-                address,
-                association_id=None,
-                interface_id=None,
-                interface_account=None,
-                instance_id=None,
-                private_address=None,
-            )
-        )
+        tx.put(address.unbound())
     else:
         tx.release(pool_scope(interface.region), interface.public_address)
     return tx.put(replace(interface, public_address=None, address_id=None, association_id=None))

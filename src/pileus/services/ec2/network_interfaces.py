@@ -56,7 +56,7 @@ def draw_association(context: Context, interface: NetworkInterface) -> dict[str,
     return {
         "PublicIp": interface.public_address,
         "PublicDnsName": public_name_in(vpc, interface),
-        "IpOwnerId": interface.account if interface.address_id else "amazon",
+        "IpOwnerId": interface.public_owner,
     }
 
 
@@ -137,15 +137,13 @@ NETWORK_INTERFACES = Listing(
     find=NETWORK_INTERFACE.find,
     exclusive=True,
     filters={
-        "addresses.association.owner-id": lambda _, i: (
-            i.account if i.address_id else ("amazon" if i.public_address else None)
-        ),
+        "addresses.association.owner-id": lambda _, interface: interface.public_owner,
         "addresses.association.public-ip": lambda _, interface: interface.public_address,
         "addresses.primary": constant(True),
         "addresses.private-ip-address": lambda _, interface: interface.private_address,
         "association.allocation-id": lambda _, interface: interface.address_id,
         "association.association-id": lambda _, interface: interface.association_id,
-        "association.ip-owner-id": lambda _, i: i.account if i.address_id else ("amazon" if i.public_address else None),
+        "association.ip-owner-id": lambda _, interface: interface.public_owner,
         "association.public-dns-name": lambda context, i: public_name_in(context.view.get(Vpc, i.vpc_id), i) or None,
         "association.public-ip": lambda _, interface: interface.public_address,
         "attachment.attach-time": _attachment(lambda attachment: iso(attachment.attached)),

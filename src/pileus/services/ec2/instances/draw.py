@@ -14,11 +14,9 @@ from pileus.services.ec2.network_interfaces import draw_association, draw_groups
 
 def interfaces_of(context: Context, instance: Instance) -> Sequence[NetworkInterface]:
     """The interfaces of an instance in the order of their device index."""
-    return sorted(context.view.list(NetworkInterface, instance_id=instance.id), key=_index)
-
-
-def _index(interface: NetworkInterface) -> int:
-    return interface.attachment.device_index if interface.attachment else 0
+    return sorted(
+        context.view.list(NetworkInterface, instance_id=instance.id), key=lambda interface: interface.device_index
+    )
 
 
 def draw_state(state: State) -> dict[str, Any]:

@@ -71,18 +71,12 @@ def _private_dns_name(context: Context, instance: Instance) -> str | None:
     return private_dns_name(instance, interfaces[0]) if interfaces else None
 
 
-def _ip_owner(interface: NetworkInterface) -> str | None:
-    if interface.public_address is None:
-        return None
-    return interface.account if interface.address_id else "amazon"
-
-
 _INTERFACE_FIELDS: dict[str, _Field] = {
     "addresses.association.allocation-id": _interfaces(lambda interface: interface.address_id),
     "addresses.association.association-id": _interfaces(lambda interface: interface.association_id),
     "addresses.association.carrier-ip": absent,
     "addresses.association.customer-owned-ip": absent,
-    "addresses.association.ip-owner-id": _interfaces(_ip_owner),
+    "addresses.association.ip-owner-id": _interfaces(lambda interface: interface.public_owner),
     "addresses.association.public-dns-name": _primary(_dns_name),
     "addresses.association.public-ip": _interfaces(lambda interface: interface.public_address),
     "addresses.primary": _interfaces(lambda _: True),
@@ -92,7 +86,7 @@ _INTERFACE_FIELDS: dict[str, _Field] = {
     "association.association-id": _interfaces(lambda interface: interface.association_id),
     "association.carrier-ip": absent,
     "association.customer-owned-ip": absent,
-    "association.ip-owner-id": _interfaces(_ip_owner),
+    "association.ip-owner-id": _interfaces(lambda interface: interface.public_owner),
     "association.public-dns-name": _primary(_dns_name),
     "association.public-ip": _interfaces(lambda interface: interface.public_address),
     "attachment.attach-time": _interfaces(lambda i: iso(i.attachment.attached) if i.attachment else None),
