@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,7 +133,7 @@ class RealPileus(Pileus):
         return next(file.parent for file in self._layout.images.glob("*/image.json"))
 
 
-class _Peer:
+class _Peer(ABC):
     """A peer that is one command with options in its environment. It verifies nothing, so any key will do."""
 
     name: str
@@ -167,8 +168,9 @@ class _Peer:
             self._process.kill()
             self._process.wait()
 
+    @abstractmethod
     def _argv(self) -> list[str]:
-        raise NotImplementedError
+        """The command that serves in the foreground."""
 
     def _environment(self) -> dict[str, str]:
         return {}
