@@ -31,11 +31,12 @@ def test_another_key_does_not_open_it():
         Sealer(bytes(32)).open(Sealer(KEY).seal(b"x", "a"), "a")
 
 
-@given(st.data())
-def test_no_altered_character_goes_unnoticed(data):
-    sealed = Sealer(KEY).seal(b"some secret", "a")
-    place = data.draw(st.integers(0, len(sealed) - 1))
-    letter = data.draw(st.sampled_from("ABCabc019-_.=").filter(lambda c: c != sealed[place]))
+@given(st.integers(0, 10_000), st.characters(codec="latin-1"))
+def test_no_altered_character_goes_unnoticed(place, letter):
+    sealed = Sealer(KEY).seal(b"some secret", "a")  # another one each time, so nothing drawn may depend on it
+    place %= len(sealed)
+    if letter == sealed[place]:
+        letter = chr(ord(letter) ^ 1)
     with pytest.raises(SealBroken):
         Sealer(KEY).open(sealed[:place] + letter + sealed[place + 1 :], "a")
 
