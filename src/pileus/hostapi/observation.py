@@ -16,6 +16,7 @@ class GuestObservation(Spec, frozen=True, kw_only=True):
         absent: never started here, or nothing left but volumes; preparing: network, disks or process being made;
         running: QEMU runs the guest; stopping: asked to stop; off: no process, ``cause`` says why;
         failed: can't be made to run, ``detail`` says why (permanent for this boot); gone: removed as asked.
+    ``volumes`` are those that its process holds open now, in any order; none while it is off.
     ``impaired`` is true while the process is there but the guest is dead (panic, QMP silent).
     """
 
@@ -27,13 +28,37 @@ class GuestObservation(Spec, frozen=True, kw_only=True):
     detail: str = ""
     impaired: bool = False
     accelerator: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 class VolumeObservation(Spec, frozen=True, kw_only=True):
-    """One volume on this host: ``gone`` is said once its data is removed."""
+    """One volume on this host: ``gone`` is said once its data is removed.
+
+    ``size`` is what a guest sees now, in bytes. ``filled`` is whether nothing of it must be fetched any more. A
+    ``failed`` one says in ``detail`` why, beginning with an EC2 reason code where there is one (a key that is disabled).
+    """
 
     volume_id: str
     phase: Literal["present", "failed", "gone"]
+    size: int = 0
+    filled: bool = True
+    detail: str = ""
+
+
+class SnapshotObservation(Spec, frozen=True, kw_only=True):
+    """One snapshot on its way from this host into the block store.
+
+    ``phase``: taken (its instant is over, its blocks are being uploaded, ``progress`` in percent); uploaded (all is in
+    the block store under ``root``); failed (permanently: ``detail``; for example the volume is gone).
+    ``uploaded_bytes`` is what had to be sent, ``full_bytes`` what the snapshot's allocated blocks have in all.
+    """
+
+    snapshot_id: str
+    phase: Literal["taken", "uploaded", "failed"]
+    progress: int = 0
+    root: str | None = None
+    uploaded_bytes: int = 0
+    full_bytes: int = 0
     detail: str = ""
 
 
@@ -59,6 +84,7 @@ class HostReport(Spec, frozen=True, kw_only=True, tag="report"):
     revision: int
     guests: tuple[GuestObservation, ...] = ()
     volumes: tuple[VolumeObservation, ...] = ()
+    snapshots: tuple[SnapshotObservation, ...] = ()
     network_ready: bool = True
     full: bool = False
 
@@ -77,3 +103,21 @@ class ConsoleAnswer(Spec, frozen=True, kw_only=True, tag="console-answer"):
     request_id: int
     data: bytes = b""
     error: str = ""
+
+
+class KeyRequest(Spec, frozen=True, kw_only=True, tag="key-request"):
+    """The host asks for a data key that its spec names. It keeps it in memory, for as long as a process needs it."""
+
+    request_id: int
+    key_id: str
+
+
+class KeyAnswer(Spec, frozen=True, kw_only=True, tag="key-answer"):
+    """The key's bytes. ``error`` instead begins with an EC2 reason code, e.g. ``Client.InvalidKMSKey.InvalidState``;
+    ``permanent`` says that asking again won't help until someone changes the key.
+    """
+
+    request_id: int
+    key: bytes = b""
+    error: str = ""
+    permanent: bool = False

@@ -14,26 +14,72 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all messages: unknown fields are ignored, so that versions can differ by one."""
 
 
+class SourceSpec(Spec, frozen=True, kw_only=True):
+    """What a fresh volume starts as, when that is a snapshot: it reads so at once, and fills behind.
+
+    ``root`` is the snapshot's root digest in the block store (hexadecimal), ``size`` its bytes. ``key_id`` names the
+    data key that opens its blocks, None when they are not sealed.
+    """
+
+    root: str
+    size: int
+    key_id: str | None = None
+
+
 class VolumeSpec(Spec, frozen=True, kw_only=True):
     """A block volume on this host.
 
-    ``image`` is the content id of the base image that a fresh volume starts as (None: empty). ``size`` is in bytes and
-    never below the image's virtual size. ``state`` ``gone`` removes the volume's data for ever.
+    Attributes:
+        size: bytes, never below those of image or source; a volume grows when it is raised, also in a running guest.
+        image: the content id of the base image that a fresh volume starts as. source: the same with a snapshot. With
+            neither, it starts empty.
+        key_id: the data key under which its own layers are encrypted; the key itself is asked for over the link and
+            never kept. None: not encrypted.
+        kind: ``ebs``; ``ephemeral`` (instance store: has no snapshots, and no byte of it is read after ``gone``).
+        shared: several guests may have it at once.
+        state: ``gone`` removes the volume's data for ever.
     """
 
     volume_id: str
     size: int
     image: str | None = None
+    source: SourceSpec | None = None
+    key_id: str | None = None
+    kind: Literal["ebs", "ephemeral"] = "ebs"
+    shared: bool = False
     state: Literal["present", "gone"] = "present"
 
 
+class SnapshotSpec(Spec, frozen=True, kw_only=True):
+    """A snapshot to take of a volume on this host, listed until its blocks are uploaded and that is on record.
+
+    Attributes:
+        group: snapshots of one ``group`` are taken at one instant.
+        parent: root digest of a snapshot of the same line whose blocks the store still has, None at the first; what was
+            not written since then is not read again.
+        key_id: the data key under which its blocks are sealed, None: not sealed.
+    """
+
+    snapshot_id: str
+    volume_id: str
+    group: str
+    parent: str | None = None
+    key_id: str | None = None
+
+
 class DiskSpec(Spec, frozen=True, kw_only=True):
-    """A volume in a guest. ``serial`` is the volume id without its dash, as the guest sees it; ``index`` 0 boots."""
+    """A volume in a guest. ``serial`` is the volume id without its dash, as the guest sees it; ``index`` 0 boots.
+
+    ``iops`` (operations of any size a second) and ``throughput`` (bytes a second) limit it; None: without limit. Disks
+    that come, go or change while the guest runs are plugged, unplugged and limited anew.
+    """
 
     volume_id: str
     index: int
     device_name: str
     serial: str
+    iops: int | None = None
+    throughput: int | None = None
 
 
 class NicSpec(Spec, frozen=True, kw_only=True):
@@ -54,8 +100,9 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
         power: ``on``; ``off`` (ACPI power button, after ``stop_timeout`` seconds the plug); ``cut`` (the plug at once);
             ``gone`` (the plug at once, then everything kept for this guest is removed; volumes have their own spec).
         memory: MiB. vcpus: as the guest sees them.
-        image: content id; its manifest says whether firmware boots the disk or a kernel is given directly.
         uuid: SMBIOS system uuid and serial, lower case, begins with ``ec2``.
+        image: content id whose manifest says how it boots; None: by the firmware, from the first disk.
+        torn_out: volumes that leave the guest even if it does not let go of them (a forced detachment).
         metadata: what the metadata service tells this guest.
     """
 
@@ -65,13 +112,14 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
     uuid: str
     vcpus: int
     memory: int
-    image: str
+    image: str | None
     disks: tuple[DiskSpec, ...]
     nics: tuple[NicSpec, ...]
     metadata: "MetadataSpec"
     reset: int = 0
     stop_timeout: float = 90.0
     cmdline: str = ""
+    torn_out: tuple[str, ...] = ()
 
 
 class RuleSpec(Spec, frozen=True, kw_only=True):
@@ -194,4 +242,5 @@ class HostSpec(Spec, frozen=True, kw_only=True, tag="spec"):
     revision: int
     guests: tuple[GuestSpec, ...] = ()
     volumes: tuple[VolumeSpec, ...] = ()
+    snapshots: tuple[SnapshotSpec, ...] = ()
     network: NetworkSpec = NetworkSpec()

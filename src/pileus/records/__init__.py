@@ -6,6 +6,7 @@ from pileus.base.record import Record
 from pileus.records.account import AccessKey, Account
 from pileus.records.address import Address
 from pileus.records.console import ConsoleLog
+from pileus.records.data_key import DataKey
 from pileus.records.gateways import InternetGateway
 from pileus.records.host import Host
 from pileus.records.idempotency import IdempotentCall
@@ -16,6 +17,7 @@ from pileus.records.network_acl import NetworkAcl
 from pileus.records.network_interface import NetworkInterface
 from pileus.records.route_table import RouteTable
 from pileus.records.security_group import SecurityGroup
+from pileus.records.snapshot import Snapshot
 from pileus.records.subnet import Subnet
 from pileus.records.volume import Volume
 from pileus.records.vpc import Vpc
@@ -25,6 +27,7 @@ KINDS: tuple[type[Record], ...] = (
     Account,
     Address,
     ConsoleLog,
+    DataKey,
     Host,
     IdempotentCall,
     Image,
@@ -35,6 +38,7 @@ KINDS: tuple[type[Record], ...] = (
     NetworkInterface,
     RouteTable,
     SecurityGroup,
+    Snapshot,
     Subnet,
     Volume,
     Vpc,

@@ -19,7 +19,11 @@ class Volumes(Protocol):
         ...
 
     async def layers(self, volume_id: str) -> tuple[DiskLayer, ...]:
-        """The files of the volume, top first, for the hypervisor."""
+        """The layers of the volume, top first, for the hypervisor.
+
+        Raises:
+            PermanentError: it is not here, damaged, or its key is refused. RetryableError: the key can't be had now.
+        """
         ...
 
     async def remove(self, volume_id: str) -> None:

@@ -1,0 +1,63 @@
+"""The block store as its users see it: snapshot uploads and restores on hosts, the EBS direct API, copies, imports.
+
+A block is ``BLOCK`` bytes of a volume (the last one is padded with zeros; one that is all zeros is not stored). What is
+stored is its *encoded* form (see ``encoding``): compressed, and sealed under a data key where the snapshot is encrypted.
+Its address, ``digest``, is the SHA-256 of the encoded bytes, so that anyone can check it without any key. A snapshot is
+one root digest (see ``manifest``): pages of digests, themselves kept as blocks.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+BLOCK = 512 * 1024
+DIGEST = 32
+
+Digest = bytes
+
+
+class BlockError(Exception):
+    """Base of what goes wrong with blocks."""
+
+
+class BlockMissing(BlockError):
+    """No such block is stored. ``digest`` says which."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"block {digest.hex()} is missing")
+        self.digest = digest
+
+
+class BlockDamaged(BlockError):
+    """What is stored is not what its address says. It is never returned. ``digest`` says which."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"block {digest.hex()} is damaged")
+        self.digest = digest
+
+
+class StoreUnavailable(BlockError):
+    """The store does not answer now: try again."""
+
+
+class BlockStore(Protocol):
+    """A session with the block store. Closing it ends the protection of what was put but not put on record.
+
+    From ``missing`` (for those it says are there) and ``put`` on, a block is protected from collection until the session
+    ends; so are all blocks below a root that is on record.
+    """
+
+    async def missing(self, digests: Sequence[Digest]) -> Sequence[Digest]:
+        """Those of ``digests`` that are not stored. Raises StoreUnavailable."""
+        ...
+
+    async def put(self, data: bytes) -> Digest:
+        """Stores an encoded block durably. Storing what is there already is cheap. Raises StoreUnavailable."""
+        ...
+
+    async def get(self, digest: Digest) -> bytes:
+        """An encoded block, checked. Raises BlockMissing, BlockDamaged, StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the session."""
+        ...
