@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import boot, describe, launch, report, start
+from bench import boot, describe, disks, launch, objects, report, start
 from bench.measure import Row
 from bench.servers import ROOT, install_peers
 
@@ -23,7 +23,9 @@ _SIZES = (1, 100, 1000, 5000)
 def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Pileus against its peers.")
-    parser.add_argument("items", nargs="*", metavar="ITEM", help="start, describe, launch, boot (default: all), debian")
+    parser.add_argument(
+        "items", nargs="*", metavar="ITEM", help="start, describe, launch, boot, disks, objects (default: all), debian"
+    )
     parser.add_argument("--sizes", default=",".join(map(str, _SIZES)), help="numbers of instances, growing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
     arguments = parser.parse_args()
@@ -33,6 +35,8 @@ def main() -> None:
         "describe": lambda: describe.measure(sizes),
         "launch": lambda: launch.measure(sizes),
         "boot": lambda: boot.measure("tiny"),
+        "disks": disks.measure,
+        "objects": objects.measure,
         "debian": lambda: boot.measure("debian-12"),
     }
     usual = [name for name in items if name != "debian"]

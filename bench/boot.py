@@ -26,7 +26,7 @@ def measure(family: str) -> Iterator[Row]:
     cloud = RealPileus(family)
     with running(cloud):
         launcher = Launcher(cloud)
-        _open_ssh(launcher)
+        open_ssh(launcher)
         _wait_for_end(launcher, launcher.launch(1)[0])
         accelerator = cloud.accelerator
         options = "kvm" if accelerator == "kvm" else "tcg,thread=multi,tb-size=128"
@@ -37,7 +37,7 @@ def measure(family: str) -> Iterator[Row]:
     yield Row(what=what, unit="s", medians=medians, aim=Aim("at most", 1.1, _BARE))
 
 
-def _open_ssh(launcher: Launcher) -> None:
+def open_ssh(launcher: Launcher) -> None:
     """Lets SSH in through the default group."""
     found = _GROUP.search(launcher.call("DescribeSecurityGroups", {"GroupName.1": "default"}))
     assert found is not None

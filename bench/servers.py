@@ -72,7 +72,7 @@ class Pileus:
         # Not /tmp, which may be memory: commits shall go to a disk.
         self._directory = Path(tempfile.mkdtemp(prefix="pileus-bench-", dir="/var/tmp"))
         self._layout = Layout(self._directory)
-        self._port = _free_port()
+        self._port = free_port()
         hosts = -(-room // _INSTANCES_PER_HOST) + 1
         self._layout.config_file.write_text(
             f'simulated_hosts = {hosts}\n[[regions]]\nname = "us-east-1"\npublic_pool = ["198.18.0.0/15"]\n'
@@ -128,6 +128,11 @@ class RealPileus(Pileus):
         return json.loads(self._layout.accelerator_file.read_text())["accelerator"]
 
     @property
+    def blocks(self) -> Path:
+        """Where the blocks of its snapshots are."""
+        return self._layout.control / "blocks"
+
+    @property
     def image(self) -> Path:
         """The directory of its only image."""
         return next(file.parent for file in self._layout.images.glob("*/image.json"))
@@ -139,7 +144,7 @@ class _Peer(ABC):
     name: str
 
     def __init__(self) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -231,7 +236,7 @@ class Launcher:
         self._connection = Connection(self.endpoint)
         images = _IMAGE_ID.search(self.call("DescribeImages", {"Owner.1": "amazon"}))
         assert images is not None, f"{server.name} has no image"
-        self._image = images[1].decode()
+        self.image = images[1].decode()
 
     def call(self, operation: str, parameters: Mapping[str, str | int] | None = None) -> bytes:
         """One call, whose answer is returned as it came."""
@@ -239,7 +244,7 @@ class Launcher:
 
     def request(self, count: int = 1, zone: str = "a") -> bytes:
         """A call that launches so many instances in one reservation."""
-        wanted = {"ImageId": self._image, "InstanceType": "t3.nano", "MinCount": count, "MaxCount": count}
+        wanted = {"ImageId": self.image, "InstanceType": "t3.nano", "MinCount": count, "MaxCount": count}
         return self.endpoint.request("RunInstances", {**wanted, "Placement.AvailabilityZone": f"{REGION}{zone}"})
 
     def launch(self, count: int) -> list[str]:
@@ -290,7 +295,8 @@ def _arguments(pid: int) -> list[bytes]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 

@@ -60,7 +60,9 @@ class BareGuest:
         user_data: str | None = None,
         firmware: bool = False,
         accelerator: str = "tcg,thread=multi,tb-size=128",
+        second_disk: int = 0,
     ) -> None:
+        """``second_disk`` is the size of another, empty disk in bytes."""
         self.manifest = msgspec.json.decode((image / "image.json").read_bytes(), type=ImageManifest)
         self._image = image
         self._memory = memory
@@ -69,6 +71,7 @@ class BareGuest:
         self._user_data = user_data
         self._firmware = firmware
         self._accelerator = accelerator
+        self._second_disk = second_disk
         self._cleanup = ExitStack()
         self._qemu: subprocess.Popen[bytes] | None = None
 
@@ -112,6 +115,10 @@ class BareGuest:
             "-chardev", f"file,id=console,path={self._directory / 'console'}", "-serial", "chardev:console",
             "-qmp", f"unix:{self._directory / 'qmp'},server=on,wait=off",
         ]  # fmt: skip
+        if self._second_disk:
+            disk = self._directory / "second.qcow2"
+            _run("qemu-img", "create", "-q", "-f", "qcow2", str(disk), str(self._second_disk))
+            words += ["-drive", f"file={disk},if=virtio,format=qcow2"]
         if self.manifest.kernel and self.manifest.initrd and not self._firmware:
             words += [
                 "-kernel", str(self._image / self.manifest.kernel),
@@ -128,13 +135,14 @@ class BareGuest:
 
     def ssh(self, command: str, *, user: str | None = None, options: Sequence[str] = (), check: bool = True) -> str:
         """Runs a command in the guest and returns what it prints. Raises CalledProcessError when it fails."""
-        return _run(
-            *self._inside(
-                "ssh", "-q", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
-                "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=30",
-                *options, f"{user or self.manifest.user}@{ADDRESS}", command,
-            ),
-            check=check,
+        return _run(*self.login(user=user, options=options), command, check=check)
+
+    def login(self, *, user: str | None = None, options: Sequence[str] = ()) -> list[str]:
+        """The command that logs in, up to what is to be run there."""
+        return self._inside(
+            "ssh", "-q", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
+            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=30",
+            *options, f"{user or self.manifest.user}@{ADDRESS}",
         )  # fmt: skip
 
     def run(self, *argv: str) -> str:
