@@ -1,41 +1,117 @@
 """Machine images."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import msgspec
 
 from pileus.records.tagged import Tagged
+
+ImageState = Literal["pending", "available", "failed", "disabled", "deregistered"]
+
+
+class ImageDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """One block device mapping of an image: a volume that its instances start with.
+
+    ``snapshot_id`` is what the volume starts as (None: empty), ``size`` its GiB. ``encrypted`` is what the mapping says
+    of an empty volume (None: nothing); one from a snapshot is encrypted when that is. A device with ``virtual_name``
+    (``ephemeral0``…) is an instance store's, and has no volume. ``kms_key_id`` as the mapping names it.
+    """
+
+    device_name: str
+    snapshot_id: str | None = None
+    size: int = 0
+    volume_type: str = "gp3"
+    iops: int | None = None
+    throughput: int | None = None
+    delete_on_termination: bool = True
+    encrypted: bool | None = None
+    kms_key_id: str | None = None
+    virtual_name: str | None = None
 
 
 class Image(Tagged, frozen=True, kw_only=True):
     """An AMI.
 
-    ``content`` is the id under which hosts keep its data. ``snapshot_id`` backs its root device, ``size`` in GiB.
-    ``ssm_path`` is the public parameter that names it while it is the newest of its family.
+    Attributes:
+        snapshot_id: backs its root device, ``size`` in GiB. root: what else is mapped for the root device; None: a gp3
+            volume that goes with its instance.
+        block_devices: the mappings beside the root device. ``devices`` has them all.
+        content: the id under which hosts keep its data, for the images that this cloud builds itself; None: its data is
+            that of its snapshots.
+        boot_content: the built image whose kernel it boots with, where that is not its own content. See ``boots_with``.
+        user: the login of its default user.
+        ssm_path: the public parameter that names it while it is the newest of its family.
+        instance_id: that it is made of. rebooting: while that instance is down for it. group: of its snapshots, as in
+            ``Snapshot``.
+        launch_accounts, launch_organizations, launch_units: who else may launch it: account ids, and ARNs.
+        deprecated: from when on it is. last_launched: to the day.
+        protection: against being deregistered; ``cooling_until`` is when a protection with cooldown that was taken away ends.
     """
 
     kind: ClassVar[str] = "image"
-    indexes: ClassVar[tuple[str, ...]] = ("visibility", "name", "family")
+    indexes: ClassVar[tuple[str, ...]] = ("visibility", "name", "family", "snapshot_ids", "instance_id")
 
     name: str
     description: str
     created: datetime
-    content: str
     family: str
     snapshot_id: str
     size: int
     user: str
+    content: str | None = None
+    boot_content: str | None = None
+    root: ImageDevice | None = None
+    block_devices: tuple[ImageDevice, ...] = ()
     architecture: str = "x86_64"
     root_device_name: str = "/dev/xvda"
     virtualization_type: str = "hvm"
     boot_mode: str = "legacy-bios"
-    state: str = "available"
+    state: ImageState = "available"
+    state_reason: str | None = None
     public: bool = False
     owner_alias: str | None = None
     ssm_path: str | None = None
     launch_accounts: tuple[str, ...] = ()
+    launch_organizations: tuple[str, ...] = ()
+    launch_units: tuple[str, ...] = ()
     min_memory: int = 128
+    ena_support: bool = True
+    sriov_net_support: str | None = None
+    tpm_support: str | None = None
+    imds_support: str | None = None
+    uefi_data: str | None = None
+    instance_id: str | None = None
+    rebooting: bool = False
+    group: str = ""
+    source_image_id: str | None = None
+    source_image_region: str | None = None
+    deprecated: datetime | None = None
+    last_launched: datetime | None = None
+    protection: Literal["disabled", "enabled", "enabled-with-cooldown"] = "disabled"
+    cooling_until: datetime | None = None
 
     @property
     def visibility(self) -> str:
         """``public`` or ``private``."""
         return "public" if self.public else "private"
+
+    @property
+    def boots_with(self) -> str | None:
+        """The content id whose manifest says how it boots; None: by the firmware, from its root volume."""
+        return self.boot_content or self.content
+
+    @property
+    def root_device(self) -> ImageDevice:
+        """The mapping of the root device."""
+        return self.root or ImageDevice(device_name=self.root_device_name, snapshot_id=self.snapshot_id, size=self.size)
+
+    @property
+    def devices(self) -> tuple[ImageDevice, ...]:
+        """All mappings, the root device's first."""
+        return (self.root_device, *self.block_devices)
+
+    @property
+    def snapshot_ids(self) -> tuple[str, ...]:
+        """The snapshots that it is made of."""
+        return tuple(dict.fromkeys(device.snapshot_id for device in self.devices if device.snapshot_id))

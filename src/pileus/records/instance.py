@@ -95,7 +95,9 @@ class Instance(Tagged, frozen=True, kw_only=True):
 
     ``boot`` counts launches and starts, ``reset`` reboots. ``force`` is true while a stop skips the guest's own shutdown.
     ``host_id`` is the host that has its volumes and its guest, from the launch until the guest is removed; ``promised``
-    is true while processors and memory of that host are held for it. ``user_data`` is base64.
+    is true while processors and memory of that host are held for it. ``user_data`` is base64. ``image_content`` is the
+    content id whose manifest says how it boots, None: by the firmware. ``imaging`` is the image that it is down for,
+    though it counts as running.
     """
 
     kind: ClassVar[str] = "instance"
@@ -111,7 +113,7 @@ class Instance(Tagged, frozen=True, kw_only=True):
     reservation_id: str
     launch_index: int
     image_id: str
-    image_content: str
+    image_content: str | None
     image_user: str
     instance_type: str
     vpc_id: str
@@ -144,6 +146,7 @@ class Instance(Tagged, frozen=True, kw_only=True):
     boot: int = 1
     reset: int = 0
     force: bool = False
+    imaging: str | None = None
     crashes: int = 0
     host_id: str | None = None
     promised: bool = False

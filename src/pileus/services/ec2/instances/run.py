@@ -282,7 +282,7 @@ def _launch(context: Context, params: Mapping[str, Any], plan: Plan, reservation
         reservation_id=reservation,
         launch_index=index,
         image_id=plan.image.id,
-        image_content=plan.image.content,
+        image_content=plan.image.boots_with,
         image_user=plan.image.user,
         instance_type=plan.type.name,
         vpc_id=subnet.vpc_id,
