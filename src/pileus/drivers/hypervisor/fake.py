@@ -7,12 +7,13 @@ the same host finds them. The host's methods are what may befall a guest from ou
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from pileus.base.clock import Clock, SystemClock
-from pileus.drivers.errors import DriverError, PermanentError
-from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
+from pileus.drivers.errors import DriverError, PermanentError, RetryableError
+from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer, GuestState
 from pileus.hostapi.observation import Cause
 from pileus.hostapi.spec import GuestSpec
 
@@ -25,18 +26,27 @@ class FakeHost:
     Attributes:
         boot_delay: seconds that a start takes.
         fail_next: an error that the next start raises instead of starting.
+        fail_on: ``plug``, ``unplug``, ``freeze``, ``merge`` or ``swap_base`` → an error that its next call raises.
         ignores_power_button: instances that must be unplugged.
+        keeps_disks: instances whose guest never lets go of a disk unless it is forced.
         guests: instance id → what is so; tests may read it.
+        disks: instance id → volume id → the disk as the running guest has it now, with its layers.
         starts: instance ids in the order in which they were started, for counting.
+        freezes: the volumes of each freeze that was done, in their order: those of one entry share an instant.
     """
 
     def __init__(self, boot_delay: float = 0.0) -> None:
         self.boot_delay = boot_delay
         self.fail_next: DriverError | None = None
+        self.fail_on: dict[str, DriverError] = {}
         self.ignores_power_button: set[str] = set()
+        self.keeps_disks: set[str] = set()
         self.guests: dict[str, GuestState] = {}
+        self.disks: dict[str, dict[str, Disk]] = {}
+        self.unplugging: dict[str, set[str]] = {}
         self.consoles: dict[str, bytes] = {}
         self.starts: list[str] = []
+        self.freezes: list[tuple[str, ...]] = []
         self.on_change: Callable[[str], None] | None = None
 
     def crash(self, instance_id: str) -> None:
@@ -68,6 +78,17 @@ class FakeHost:
         if self.on_change is not None:
             self.on_change(instance_id)
 
+    def lets_go(self, instance_id: str) -> None:
+        """The guest answers what it was asked to unplug."""
+        self.keeps_disks.discard(instance_id)
+        for volume_id in self.unplugging.pop(instance_id, set()):
+            self.disks[instance_id].pop(volume_id, None)
+        self.show_disks(instance_id)
+
+    def show_disks(self, instance_id: str) -> None:
+        """Makes the guest's state tell of its disks, and tells the driver."""
+        self.change(instance_id, volumes=tuple(sorted(self.disks.get(instance_id, {}))))
+
     def print(self, instance_id: str, line: str) -> None:
         """The guest writes a line to its serial console."""
         text = self.consoles.get(instance_id, b"") + line.encode() + b"\r\n"
@@ -75,7 +96,13 @@ class FakeHost:
 
     def _turn_off(self, instance_id: str, cause: Cause) -> None:
         if self.guests[instance_id].running:
-            self.change(instance_id, running=False, impaired=False, cause=cause)
+            self.drop_disks(instance_id)
+            self.change(instance_id, running=False, impaired=False, cause=cause, volumes=())
+
+    def drop_disks(self, instance_id: str) -> None:
+        """The process is gone, and what it held with it."""
+        self.disks.pop(instance_id, None)
+        self.unplugging.pop(instance_id, None)
 
 
 class FakeHypervisor:
@@ -106,9 +133,16 @@ class FakeHypervisor:
             raise error
         if self.host.boot_delay:
             await self._clock.sleep(self.host.boot_delay)
+        for disk in disks:
+            self._lock(guest.instance_id, disk)
         self.host.starts.append(guest.instance_id)
+        self.host.disks[guest.instance_id] = {disk.volume_id: disk for disk in disks}
         self.host.guests[guest.instance_id] = GuestState(
-            instance_id=guest.instance_id, boot=guest.boot, reset=guest.reset, running=True
+            instance_id=guest.instance_id,
+            boot=guest.boot,
+            reset=guest.reset,
+            running=True,
+            volumes=tuple(sorted(disk.volume_id for disk in disks)),
         )
         self.host.print(guest.instance_id, f"{guest.instance_id} boot {guest.boot}")
         self.host.change(guest.instance_id)
@@ -127,14 +161,82 @@ class FakeHypervisor:
     async def cut_power(self, instance_id: str) -> None:
         guest = self.host.guests.get(instance_id)
         if guest is not None and guest.running:
-            self.host.change(instance_id, running=False, impaired=False, cause="asked")
+            self.host.drop_disks(instance_id)
+            self.host.change(instance_id, running=False, impaired=False, cause="asked", volumes=())
 
     async def remove(self, instance_id: str) -> None:
+        self.host.drop_disks(instance_id)
         self.host.guests.pop(instance_id, None)
         self.host.consoles.pop(instance_id, None)
 
     async def observe(self) -> Sequence[GuestState]:
         return list(self.host.guests.values())
+
+    async def plug(self, instance_id: str, disk: Disk) -> None:
+        disks = self._disks_for("plug", instance_id)
+        if disks is None:
+            return
+        if disk.volume_id in self.host.unplugging.get(instance_id, ()):
+            raise RetryableError(f"{instance_id} is still unplugging {disk.volume_id}")
+        known = disks.get(disk.volume_id)
+        if known is None:
+            self._lock(instance_id, disk)
+            disks[disk.volume_id] = disk
+        else:
+            size = max(known.size or 0, disk.size or 0) or None
+            disks[disk.volume_id] = msgspec.structs.replace(
+                known, size=size, iops=disk.iops, throughput=disk.throughput
+            )
+        self.host.show_disks(instance_id)
+
+    async def unplug(self, instance_id: str, volume_id: str, *, force: bool = False) -> None:
+        disks = self._disks_for("unplug", instance_id)
+        if disks is None or volume_id not in disks:
+            return
+        unplugging = self.host.unplugging.setdefault(instance_id, set())
+        if force or instance_id not in self.host.keeps_disks:
+            del disks[volume_id]
+            unplugging.discard(volume_id)
+            self.host.show_disks(instance_id)
+        else:
+            unplugging.add(volume_id)
+
+    async def freeze(self, instance_id: str, tops: Mapping[str, DiskLayer]) -> None:
+        disks = self._disks_for("freeze", instance_id)
+        if disks is None:
+            return
+        for volume_id in tops:
+            if volume_id not in disks:
+                raise PermanentError(f"{volume_id} is not in {instance_id}")
+        fresh = tuple(volume for volume, top in tops.items() if disks[volume].layers[0].path != top.path)
+        for volume_id in fresh:
+            below, *rest = disks[volume_id].layers
+            frozen = msgspec.structs.replace(below, writable=False)
+            self._put_layers(disks, volume_id, (tops[volume_id], frozen, *rest))
+        if fresh:
+            self.host.freezes.append(fresh)
+
+    async def merge(self, instance_id: str, volume_id: str, layer: Path) -> None:
+        disks = self._disks_for("merge", instance_id)
+        if disks is None or volume_id not in disks:
+            return
+        layers = disks[volume_id].layers
+        paths = [known.path for known in layers]
+        if layer not in paths:
+            return
+        place = paths.index(layer)
+        if place == 0 or place + 1 == len(layers) or layers[place + 1].format == "nbd":
+            raise PermanentError(f"{layer} of {volume_id} has nothing above it, or nothing below it to be merged into")
+        self._put_layers(disks, volume_id, (*layers[:place], *layers[place + 1 :]))
+
+    async def swap_base(self, instance_id: str, volume_id: str, base: DiskLayer) -> None:
+        disks = self._disks_for("swap_base", instance_id)
+        if disks is None or volume_id not in disks:
+            return
+        layers = disks[volume_id].layers
+        if len(layers) == 1:
+            raise PermanentError(f"{volume_id} has no base")
+        self._put_layers(disks, volume_id, (*layers[:-1], base))
 
     async def console_output(self, instance_id: str) -> bytes:
         return self.host.consoles.get(instance_id, b"")
@@ -144,6 +246,28 @@ class FakeHypervisor:
         if guest is None or not guest.running:
             raise PermanentError(f"{instance_id} does not run")
         return _black_png(64, 48)
+
+    def _disks_for(self, operation: str, instance_id: str) -> dict[str, Disk] | None:
+        """The disks of a running guest, None when it is off. Raises what the test asked for."""
+        if (error := self.host.fail_on.pop(operation, None)) is not None:
+            raise error
+        guest = self.host.guests.get(instance_id)
+        return self.host.disks[instance_id] if guest is not None and guest.running else None
+
+    def _put_layers(self, disks: dict[str, Disk], volume_id: str, layers: tuple[DiskLayer, ...]) -> None:
+        disks[volume_id] = msgspec.structs.replace(disks[volume_id], layers=layers)
+
+    def _lock(self, instance_id: str, disk: Disk) -> None:
+        """Two guests never write one file; what a server exports they may share."""
+        wanted = {layer.path for layer in disk.layers if _is_own(layer)}
+        for other, disks in self.host.disks.items():
+            held = {layer.path for known in disks.values() for layer in known.layers if _is_own(layer)}
+            if other != instance_id and held & wanted:
+                raise RetryableError(f"{other} has {disk.volume_id}")
+
+
+def _is_own(layer: DiskLayer) -> bool:
+    return layer.format != "nbd" and (layer.writable or layer.mergeable)
 
 
 def _black_png(width: int, height: int) -> bytes:

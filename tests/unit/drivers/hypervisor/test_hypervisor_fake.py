@@ -1,10 +1,13 @@
 """What the fake hypervisor lets a test arrange."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from pileus.drivers.errors import RetryableError
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
-from pileus.drivers.hypervisor.interface import BootFiles
+from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer
 from pileus.hostapi.spec import GuestSpec, MetadataSpec
 
 METADATA = MetadataSpec(
@@ -83,3 +86,76 @@ async def test_a_guest_may_ignore_its_power_button() -> None:
     assert host.guests["i-1"].running
     await hypervisor.cut_power("i-1")
     assert not host.guests["i-1"].running
+
+
+def a_disk(volume_id: str, name: str = "top") -> Disk:
+    layer = DiskLayer(path=Path("/fake") / volume_id / name, format="qcow2", writable=True, mergeable=True)
+    return Disk(volume_id=volume_id, index=1, serial=volume_id.replace("-", ""), layers=(layer,))
+
+
+async def running(*disks: Disk) -> tuple[FakeHost, FakeHypervisor]:
+    host = FakeHost()
+    hypervisor = FakeHypervisor(host)
+    await hypervisor.ensure_running(GUEST, BootFiles(), disks, {})
+    return host, hypervisor
+
+
+@pytest.mark.parametrize("operation", ["plug", "unplug", "freeze", "merge", "swap_base"])
+async def test_any_work_on_disks_can_be_made_to_fail_once(operation: str) -> None:
+    disk = a_disk("vol-1")
+    host, hypervisor = await running(disk)
+    top = a_disk("vol-1", "fresh").layers[0]
+    base = DiskLayer(path=Path("/fake/base"), format="raw", writable=False)
+
+    async def work() -> None:
+        match operation:
+            case "plug":
+                await hypervisor.plug("i-1", a_disk("vol-2"))
+            case "unplug":
+                await hypervisor.unplug("i-1", "vol-1")
+            case "freeze":
+                await hypervisor.freeze("i-1", {"vol-1": top})
+            case "merge":
+                await hypervisor.merge("i-1", "vol-1", disk.layers[0].path)
+            case _:
+                await hypervisor.swap_base("i-1", "vol-1", base)
+
+    if operation in {"merge", "swap_base"}:
+        await hypervisor.freeze("i-1", {"vol-1": top})
+    if operation == "merge":
+        over = a_disk("vol-1", "over").layers[0]
+        await hypervisor.freeze("i-1", {"vol-1": over})
+        disk = msgspec.structs.replace(disk, layers=(top,))
+    before = dict(host.disks["i-1"])
+    host.fail_on[operation] = RetryableError("no")
+    with pytest.raises(RetryableError):
+        await work()
+    assert host.disks["i-1"] == before
+    await work()
+    assert host.disks["i-1"] != before
+
+
+async def test_a_guest_may_keep_a_disk_until_it_lets_go_or_is_forced() -> None:
+    host, hypervisor = await running(a_disk("vol-1"), a_disk("vol-2"))
+    host.keeps_disks.add("i-1")
+    await hypervisor.unplug("i-1", "vol-1")
+    await hypervisor.unplug("i-1", "vol-2")
+    assert host.guests["i-1"].volumes == ("vol-1", "vol-2")
+    with pytest.raises(RetryableError):
+        await hypervisor.plug("i-1", a_disk("vol-1"))
+    await hypervisor.unplug("i-1", "vol-2", force=True)
+    assert host.guests["i-1"].volumes == ("vol-1",)
+    host.lets_go("i-1")
+    assert host.guests["i-1"].volumes == ()
+    await hypervisor.plug("i-1", a_disk("vol-1"))
+    assert host.guests["i-1"].volumes == ("vol-1",)
+
+
+async def test_volumes_of_one_freeze_share_an_instant_and_a_repeated_one_is_none() -> None:
+    host, hypervisor = await running(a_disk("vol-1"), a_disk("vol-2"))
+    tops = {volume: a_disk(volume, "fresh").layers[0] for volume in ("vol-1", "vol-2")}
+    await hypervisor.freeze("i-1", tops)
+    await hypervisor.freeze("i-1", tops)
+    assert host.freezes == [("vol-1", "vol-2")]
+    assert [layer.path.name for layer in host.disks["i-1"]["vol-1"].layers] == ["fresh", "top"]
+    assert not host.disks["i-1"]["vol-1"].layers[1].writable
