@@ -20,23 +20,44 @@ class BlockError(Exception):
 
 
 class BlockMissing(BlockError):
-    """No such block is stored. ``digest`` says which."""
+    """No such block is stored. ``digest`` says which; ``root`` and ``index`` of which snapshot, where that is known."""
 
-    def __init__(self, digest: Digest) -> None:
-        super().__init__(f"block {digest.hex()} is missing")
+    def __init__(self, digest: Digest, root: Digest | None = None, index: int | None = None) -> None:
+        super().__init__(f"{_named(digest, root, index)} is missing")
         self.digest = digest
+        self.root = root
+        self.index = index
 
 
 class BlockDamaged(BlockError):
-    """What is stored is not what its address says. It is never returned. ``digest`` says which."""
+    """What is stored is not what its address says. It is never returned.
 
-    def __init__(self, digest: Digest) -> None:
-        super().__init__(f"block {digest.hex()} is damaged")
+    ``digest`` says which; ``root`` and ``index`` of which snapshot, where that is known.
+    """
+
+    def __init__(self, digest: Digest, root: Digest | None = None, index: int | None = None) -> None:
+        super().__init__(f"{_named(digest, root, index)} is damaged")
         self.digest = digest
+        self.root = root
+        self.index = index
+
+
+class BlockUnreadable(BlockError):
+    """The block is whole, but sealed under another key than the one given, or no block of a volume at all."""
 
 
 class StoreUnavailable(BlockError):
     """The store does not answer now: try again."""
+
+
+class SessionLost(StoreUnavailable):
+    """The connection broke, and with it the protection of what was put: begin again, in a new session."""
+
+
+def _named(digest: Digest, root: Digest | None, index: int | None) -> str:
+    if root is None or index is None:
+        return f"block {digest.hex()}"
+    return f"block {index} of snapshot root {root.hex()} ({digest.hex()})"
 
 
 class BlockStore(Protocol):
@@ -60,4 +81,12 @@ class BlockStore(Protocol):
 
     async def close(self) -> None:
         """Ends the session."""
+        ...
+
+
+class Blocks(Protocol):
+    """Where sessions come from: ``store.LocalBlocks`` in the process that owns the blocks, ``client.BlockClient`` elsewhere."""
+
+    def session(self) -> BlockStore:
+        """A new session. Nothing is connected before its first call."""
         ...
