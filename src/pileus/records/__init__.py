@@ -13,6 +13,9 @@ from pileus.records.idempotency import IdempotentCall
 from pileus.records.image import Image
 from pileus.records.instance import Instance
 from pileus.records.key_pair import KeyPair
+from pileus.records.kms_alias import KmsAlias
+from pileus.records.kms_grant import KmsGrant
+from pileus.records.kms_key import KmsKey
 from pileus.records.network_acl import NetworkAcl
 from pileus.records.network_interface import NetworkInterface
 from pileus.records.route_table import RouteTable
@@ -34,6 +37,9 @@ KINDS: tuple[type[Record], ...] = (
     Instance,
     InternetGateway,
     KeyPair,
+    KmsAlias,
+    KmsGrant,
+    KmsKey,
     NetworkAcl,
     NetworkInterface,
     RouteTable,
