@@ -82,6 +82,8 @@ def describe(
         detail=detail,
         impaired=state.impaired if state is not None and running else False,
         accelerator=accelerator if running else "",
+        volumes=state.volumes if state is not None and running else (),
+        wiring=spec.wiring if spec is not None else 0,
     )
 
 

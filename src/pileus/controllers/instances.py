@@ -39,6 +39,8 @@ def observe(tx: Transaction, host_id: str, seen: GuestObservation, now: datetime
         cause=seen.cause,
         detail=seen.detail,
         impaired=seen.impaired,
+        volumes=tuple(sorted(seen.volumes)),
+        wiring=seen.wiring,
         since=now,
     )
     if instance.observed and replace(instance.observed, since=now) == observed:

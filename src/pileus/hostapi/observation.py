@@ -16,7 +16,8 @@ class GuestObservation(Spec, frozen=True, kw_only=True):
         absent: never started here, or nothing left but volumes; preparing: network, disks or process being made;
         running: QEMU runs the guest; stopping: asked to stop; off: no process, ``cause`` says why;
         failed: can't be made to run, ``detail`` says why (permanent for this boot); gone: removed as asked.
-    ``volumes`` are those that its process holds open now, in any order; none while it is off.
+    ``volumes`` are those that its process holds open now, in any order; none while it is off. ``wiring`` is that of the
+    spec in force when they were looked at: no disk that this spec does not list is on its way into the guest.
     ``impaired`` is true while the process is there but the guest is dead (panic, QMP silent).
     """
 
@@ -29,6 +30,7 @@ class GuestObservation(Spec, frozen=True, kw_only=True):
     impaired: bool = False
     accelerator: str = ""
     volumes: tuple[str, ...] = ()
+    wiring: int = 0
 
 
 class VolumeObservation(Spec, frozen=True, kw_only=True):

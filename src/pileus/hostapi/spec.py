@@ -103,6 +103,8 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
         uuid: SMBIOS system uuid and serial, lower case, begins with ``ec2``.
         image: content id whose manifest says how it boots; None: by the firmware, from the first disk.
         torn_out: volumes that leave the guest even if it does not let go of them (a forced detachment).
+        wiring: counts what was asked about ``disks``; observations echo it, so that what is observed of older wishes
+            is not taken for an answer to newer ones.
         metadata: what the metadata service tells this guest.
     """
 
@@ -120,6 +122,7 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
     stop_timeout: float = 90.0
     cmdline: str = ""
     torn_out: tuple[str, ...] = ()
+    wiring: int = 0
 
 
 class RuleSpec(Spec, frozen=True, kw_only=True):

@@ -4,12 +4,14 @@ The API raises ``boot`` or ``reset`` or moves the state towards stopped or termi
 follows. See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html for the states.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from pileus.records.tagged import Tagged
 
@@ -61,6 +63,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
     detail: str = ""
     impaired: bool = False
+    volumes: tuple[str, ...] = ()
+    wiring: int = 0
     since: datetime
 
 
@@ -72,12 +76,30 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """A volume under the name that the API knows it by."""
+    """A volume under the name that the API knows it by. ``index`` is its place in the guest, 0 the one that boots."""
 
     device_name: str
     volume_id: str
     attached: datetime
     delete_on_termination: bool
+    index: int
+
+
+class StoreDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk of the instance store: ``size`` bytes, called ``ephemeralN``, at ``index`` in the guest.
+
+    ``device_name`` is None where the type maps its disks by itself (NVMe), outside of the mappings of the API.
+    """
+
+    number: int
+    size: int
+    index: int
+    device_name: str | None = None
+
+    @property
+    def virtual_name(self) -> str:
+        """As mappings and the metadata service call it."""
+        return f"ephemeral{self.number}"
 
 
 class MetadataOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +119,10 @@ class Instance(Tagged, frozen=True, kw_only=True):
     ``host_id`` is the host that has its volumes and its guest, from the launch until the guest is removed; ``promised``
     is true while processors and memory of that host are held for it. ``user_data`` is base64. ``image_content`` is the
     content id whose manifest says how it boots, None: by the firmware. ``imaging`` is the image that it is down for,
-    though it counts as running.
+    though it counts as running. ``wiring`` counts the changes of what disks it shall have: see ``records.volume``.
+    ``store`` are the disks of its instance store, ``store_names`` the device names asked for them, by
+    their numbers. What ``store_epoch`` numbers is wiped at every stop: ``wiping`` are the volume ids that its host has yet
+    to remove.
     """
 
     kind: ClassVar[str] = "instance"
@@ -130,6 +155,11 @@ class Instance(Tagged, frozen=True, kw_only=True):
     user_data: str | None = None
     client_token: str | None = None
     block_devices: tuple[BlockDevice, ...] = ()
+    wiring: int = 0
+    store: tuple[StoreDisk, ...] = ()
+    store_names: tuple[tuple[int, str], ...] = ()
+    store_epoch: int = 1
+    wiping: tuple[str, ...] = ()
     metadata: MetadataOptions = MetadataOptions()
     shutdown_behavior: Literal["stop", "terminate"] = "stop"
     disable_api_termination: bool = False
@@ -161,6 +191,31 @@ class Instance(Tagged, frozen=True, kw_only=True):
         """Whether it can still come to run."""
         return self.state not in {State.SHUTTING_DOWN, State.TERMINATED}
 
+    @property
+    def free_index(self) -> int:
+        """The first place in the guest, beside the one that boots, that no disk has."""
+        taken = {one.index for one in self.block_devices} | {one.index for one in self.store}
+        return next(index for index in range(1, len(taken) + 2) if index not in taken)
+
+    @property
+    def store_volumes(self) -> tuple[tuple[str, StoreDisk], ...]:
+        """The disks of the instance store with their volume ids; hosts know them by these alone."""
+        digits = self.id.removeprefix("i-")
+        return tuple((f"store-{digits}-{self.store_epoch}-{disk.number}", disk) for disk in self.store)
+
+    def wiped(self) -> "Instance":
+        """The instance with its store thrown away: what it has next time is new."""
+        if not self.store:
+            return self
+        old = tuple(volume_id for volume_id, _ in self.store_volumes)
+        return replace(self, wiping=(*self.wiping, *old), store_epoch=self.store_epoch + 1)
+
+
+def store_owner(volume_id: str) -> str | None:
+    """The instance of a volume of an instance store; None for any other volume."""
+    found = _STORE_VOLUME.fullmatch(volume_id)
+    return f"i-{found[1]}" if found else None
+
 
 class Enter(msgspec.Struct, frozen=True, kw_only=True):
     """Go to another state."""
@@ -191,6 +246,9 @@ Decision = Enter | Relaunch | KeepConsole | LetGo | Forget | None
 
 _DEAD = frozenset({"off", "absent", "failed", "gone"})
 _INTERNAL = Reason(code="Server.InternalError", message="Server.InternalError: Internal error on launch")
+_REASON = re.compile(r"\b(?P<code>(?:Client|Server)\.[A-Za-z]+(?:\.[A-Za-z]+)*)(?:: *(?P<message>.*))?")
+_CLIENT_ERROR = "Client error on launch"
+_STORE_VOLUME = re.compile(r"store-([0-9a-f]+)-[0-9]+-[0-9]+")
 _BY_GUEST = Reason(
     code="Client.InstanceInitiatedShutdown", message="Client.InstanceInitiatedShutdown: Instance initiated shutdown"
 )
@@ -212,7 +270,7 @@ def decide(instance: Instance, now: datetime) -> Decision:
             return Enter(state=State.TERMINATED) if instance.console_kept or instance.host_id is None else KeepConsole()
         case State.TERMINATED:
             if instance.host_id is not None:
-                return LetGo() if seen and seen.phase == "gone" else None
+                return LetGo() if seen and seen.phase == "gone" and not instance.wiping else None
             return Forget() if instance.ended and now - instance.ended >= TERMINATED_VISIBLE else None
         case State.STOPPED:
             return None
@@ -224,9 +282,8 @@ def _decide_alive(instance: Instance, seen: Observed | None) -> Decision:
     if seen.phase == "running":
         return Enter(state=State.RUNNING) if instance.state is State.PENDING else None
     if seen.phase == "failed":
-        if instance.boot == 1 and instance.state is State.PENDING:
-            return Enter(state=State.SHUTTING_DOWN, reason=_INTERNAL)
-        return Enter(state=State.STOPPING, reason=_INTERNAL)
+        at_launch = instance.boot == 1 and instance.state is State.PENDING
+        return Enter(state=State.SHUTTING_DOWN if at_launch else State.STOPPING, reason=_why_failed(seen.detail))
     if seen.phase == "off" and seen.cause == "guest-shutdown":
         ending = State.STOPPING if instance.shutdown_behavior == "stop" else State.SHUTTING_DOWN
         return Enter(state=ending, reason=_BY_GUEST)
@@ -235,6 +292,14 @@ def _decide_alive(instance: Instance, seen: Observed | None) -> Decision:
             return Enter(state=State.STOPPING, reason=_INTERNAL)
         return Relaunch(cause=seen.cause or "crash")
     return None
+
+
+def _why_failed(detail: str) -> Reason:
+    """Why a launch failed: the EC2 reason in what the host says, e.g. that a key is disabled, or an internal error."""
+    found = _REASON.search(detail)
+    if found is None:
+        return _INTERNAL
+    return Reason(code=found["code"], message=f"{found['code']}: {found['message'] or _CLIENT_ERROR}")
 
 
 def check_transition(before: State, after: State) -> None:

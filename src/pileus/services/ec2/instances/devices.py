@@ -172,7 +172,7 @@ def create_volumes(
 ) -> tuple[BlockDevice, ...]:
     """Writes the volumes of one placed instance, attached to it and on its host."""
     mapped: list[BlockDevice] = []
-    for device in devices:
+    for index, device in enumerate(devices):
         volume = context.tx.put(
             Volume(
                 id=new_id("vol"),
@@ -205,6 +205,7 @@ def create_volumes(
                 volume_id=volume.id,
                 attached=context.now,
                 delete_on_termination=device.delete_on_termination,
+                index=index,
             )
         )
     return tuple(mapped)
