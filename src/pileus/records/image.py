@@ -7,6 +7,12 @@ import msgspec
 
 from pileus.records.tagged import Tagged
 
+
+def image_name_scope(account: str, region: str) -> str:
+    """The scope of claims on the names of an account's images."""
+    return f"image-name/{account}/{region}"
+
+
 ImageState = Literal["pending", "available", "failed", "disabled", "deregistered"]
 
 
@@ -46,11 +52,12 @@ class Image(Tagged, frozen=True, kw_only=True):
             ``Snapshot``.
         launch_accounts, launch_organizations, launch_units: who else may launch it: account ids, and ARNs.
         deprecated: from when on it is. last_launched: to the day.
+        binned, bin_until: as in ``Snapshot``.
         protection: against being deregistered; ``cooling_until`` is when a protection with cooldown that was taken away ends.
     """
 
     kind: ClassVar[str] = "image"
-    indexes: ClassVar[tuple[str, ...]] = ("visibility", "name", "family", "snapshot_ids", "instance_id")
+    indexes: ClassVar[tuple[str, ...]] = ("visibility", "name", "family", "snapshot_ids", "making")
 
     name: str
     description: str
@@ -90,11 +97,18 @@ class Image(Tagged, frozen=True, kw_only=True):
     last_launched: datetime | None = None
     protection: Literal["disabled", "enabled", "enabled-with-cooldown"] = "disabled"
     cooling_until: datetime | None = None
+    binned: datetime | None = None
+    bin_until: datetime | None = None
 
     @property
     def visibility(self) -> str:
         """``public`` or ``private``."""
         return "public" if self.public else "private"
+
+    @property
+    def making(self) -> str | None:
+        """``yes`` as long as something is still to be done for it."""
+        return "yes" if self.state == "pending" or self.rebooting else None
 
     @property
     def boots_with(self) -> str | None:

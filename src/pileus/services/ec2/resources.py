@@ -17,6 +17,7 @@ from pileus.records import (
     NetworkInterface,
     RouteTable,
     SecurityGroup,
+    Snapshot,
     Subnet,
     Volume,
     Vpc,
@@ -154,6 +155,14 @@ SECURITY_GROUP = Resource(
     malformed="InvalidGroupId.Malformed",
     missing="The security group '{}' does not exist",
 )
+SNAPSHOT = Resource(
+    kind=Snapshot,
+    type="snapshot",
+    prefix="snap",
+    code="InvalidSnapshot",
+    malformed="InvalidSnapshotID.Malformed",
+    missing="The snapshot '{}' does not exist.",
+)
 SUBNET = Resource(
     kind=Subnet,
     type="subnet",
@@ -189,6 +198,7 @@ RESOURCES: tuple[Resource[Tagged], ...] = (  # pyright: ignore[reportAssignmentT
     NETWORK_INTERFACE,
     ROUTE_TABLE,
     SECURITY_GROUP,
+    SNAPSHOT,
     SUBNET,
     VOLUME,
     VPC,
