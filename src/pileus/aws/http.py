@@ -3,7 +3,7 @@
 Made and sent by ``pileus.gateway``, read by all of ``pileus.aws``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -64,8 +64,9 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """One answer, ready to be sent. Content-Length is left to the server."""
+    """One answer, ready to be sent. Content-Length is left to the server, unless the body is a ``stream``."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    stream: AsyncIterator[bytes] | None = None

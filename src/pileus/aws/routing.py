@@ -32,6 +32,9 @@ _QUERY_SERVICES = ("ec2", "sts", "iam", "cloudwatch", "sns")
 _CBOR_PATH = re.compile(r"/service/(?P<service>[^/]+)/operation/(?P<operation>[^/]+)")
 _ACTION = re.compile(r"(?:^|&)Action=([^&]*)")
 _VERSION = re.compile(r"(?:^|&)Version=([^&]*)")
+_PORT = re.compile(r":\d+$")
+_S3_HOST = re.compile(r"(?:(?P<bucket>.+?)\.)?s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.[^/]+")
+_LOCAL_HOST = re.compile(r"(?P<bucket>[^/]+)\.localhost")
 
 
 class Route(NamedTuple):
@@ -103,7 +106,7 @@ def _route_target(target: str, name: str | None) -> Route:
 
 def _route_rest(request: HttpRequest, name: str) -> Route:
     service = load_service(name)
-    found = rest_routes(name).find(request)
+    found = rest_routes(name).find(path_style(request) if name == "s3" else request)
     if found is None:
         raise service.unknown_operation(f"{request.method} {request.path[:200]}")
     operation, path_params = found
@@ -148,11 +151,23 @@ def _known(service: Service, operation: str) -> Route:
     return Route(service, operation, service.protocol, {})
 
 
-def path_style(request: HttpRequest, endpoint: str) -> HttpRequest:
-    """A virtual-host style S3 request (``bucket.endpoint/key``) in path style (``endpoint/bucket/key``).
+def path_style(request: HttpRequest) -> HttpRequest:
+    """A virtual-host style S3 request (``bucket.s3.domain/key``) in path style (``s3.domain/bucket/key``).
 
-    ``endpoint`` is a host name without port. Requests to the endpoint itself, or to other hosts, come back as they are.
+    Buckets are before ``.s3.``, ``.s3.<region>.``, ``.s3-<region>.`` or a final ``.localhost``. All other requests come
+    back as they are.
     """
-    host = re.sub(r":\d+$", "", request.headers.get("host", "")).lower()
-    bucket = host.removesuffix(f".{endpoint.lower()}")
-    return request if bucket == host else msgspec.structs.replace(request, path=f"/{bucket}{request.path}")
+    host = _host_name(request)
+    match = _S3_HOST.fullmatch(host) or _LOCAL_HOST.fullmatch(host)
+    bucket = match["bucket"] if match else None
+    return msgspec.structs.replace(request, path=f"/{bucket}{request.path}") if bucket else request
+
+
+def s3_region(request: HttpRequest) -> str:
+    """The region in an S3 request's host name; empty when it names none."""
+    match = _S3_HOST.fullmatch(_host_name(request))
+    return (match["region"] or "") if match else ""
+
+
+def _host_name(request: HttpRequest) -> str:
+    return _PORT.sub("", request.headers.get("host", "")).lower()

@@ -14,6 +14,7 @@ class ServiceError(Exception):
         message: what the client reads; names the parameter at fault.
         status: the HTTP status.
         fields: further members of the modelled error shape, where it has some.
+        headers: further headers of the answer.
     """
 
     status: int = 400
@@ -26,12 +27,14 @@ class ServiceError(Exception):
         code: str | None = None,
         status: int | None = None,
         fields: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = type(self).code if code is None else code
         self.status = type(self).status if status is None else status
         self.fields: Mapping[str, object] = fields or {}
+        self.headers: Mapping[str, str] = headers or {}
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

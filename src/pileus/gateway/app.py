@@ -4,23 +4,26 @@ Below it lie ``pileus.aws`` (signatures, routing, protocols) and whatever ``disp
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from pileus import __version__
-from pileus.aws.http import HttpResponse
-from pileus.aws.routing import route
-from pileus.aws.signing import credential_of
+from pileus.aws.http import HttpRequest, HttpResponse
+from pileus.aws.routing import SIGNING_NAMES, Route, path_style, route, s3_region
+from pileus.aws.signing import Credential, Reason, SignatureRefused, credential_of
 from pileus.base.clock import Clock
 from pileus.base.ids import new_request_id
-from pileus.gateway import body, cors, faults
+from pileus.gateway import body, browser_upload, cors, faults
 from pileus.gateway.authentication import Authenticator, Keyring
-from pileus.gateway.body import ClientGone, Receive
+from pileus.gateway.body import Receive
+from pileus.gateway.cors import CrossOrigin
 from pileus.gateway.exchange import Exchange, Scope
+from pileus.gateway.incoming import IncomingBody
+from pileus.gateway.outgoing import send_stream
 from pileus.gateway.throttle import Throttle
-from pileus.operations.call import Call, Dispatch
+from pileus.operations.call import ANONYMOUS, Call, ClientGone, Dispatch, Reply
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 """ASGI's sink of messages."""
@@ -43,16 +46,31 @@ class Gateway:
         clock: Clock,
         throttle: Throttle | None = None,
         body_patience: float = 300.0,
+        streams: Collection[tuple[str, str]] = frozenset(),
+        public: Collection[str] = frozenset(),
+        origins: CrossOrigin | None = None,
     ) -> None:
-        """``body_patience`` is how many seconds a client may take to send a body; no ``throttle`` means no limits."""
+        """Wires it up.
+
+        Args:
+            throttle: none means no limits.
+            body_patience: how many seconds a client may take to send a body; a streamed one, for each part of it.
+            streams: service and operation of those whose bodies are handed on while they arrive.
+            public: the services that answer unsigned requests. origins: what buckets allow to pages of other origins.
+        """
         self._authenticator = Authenticator(keyring, regions, default_region)
         self._dispatch = dispatch
         self._clock = clock
         self._throttle = throttle
         self._body_patience = body_patience
+        self._streams = streams
+        self._streaming_services = frozenset(service for service, _ in streams)
+        self._public = public
+        self._origins = origins
         self._handlers = (
             self._answer_preflight,
             self._answer_health,
+            self._look_for_stream,
             self._read_body,
             self._find_credential,
             self._find_operation,
@@ -81,7 +99,10 @@ class Gateway:
             return
         except Exception as error:  # noqa: BLE001 - here, and only here, every error becomes an answer
             response = faults.answer(exchange, error)
-        await _send(exchange, response, send)
+        if exchange.incoming is not None and not exchange.incoming.ended:
+            await exchange.incoming.drain()
+            exchange.body_read = exchange.incoming.ended
+        await self._send(exchange, response, send)
         self._log(exchange, response)
 
     async def _answer(self, exchange: Exchange) -> HttpResponse:
@@ -92,7 +113,7 @@ class Gateway:
         raise AssertionError("the last handler always has an answer")
 
     async def _answer_preflight(self, exchange: Exchange) -> HttpResponse | None:
-        return cors.preflight(exchange.request)
+        return await cors.preflight(path_style(exchange.request), self._origins)
 
     async def _answer_health(self, exchange: Exchange) -> HttpResponse | None:
         """``GET /health`` without a signature: for load balancers and ``pileus status``."""
@@ -101,29 +122,76 @@ class Gateway:
             return None
         return HttpResponse(200, [("Content-Type", "application/json")], _HEALTHY)
 
+    async def _look_for_stream(self, exchange: Exchange) -> None:
+        """A body that its operation takes as a stream stays on the wire; what can be refused by the head alone is, first."""
+        request = exchange.request
+        if request.method not in {"PUT", "POST"} or not self._streams:
+            return
+        if browser_upload.is_one(path_style(request)) and "s3" in self._public:
+            await browser_upload.open_form(exchange, self._authenticator, self._body_patience)
+            return
+        credential = _claim(request)
+        if credential is None and (request.method == "POST" or not self._public):
+            return  # a form of a query service; who signed it may stand in it
+        if credential is not None and SIGNING_NAMES.get(credential.service) not in self._streaming_services:
+            return
+        exchange.credential = credential
+        found = self._route(exchange)
+        if (found.service.name, found.operation) in self._streams:
+            self._authenticate_stream(exchange)
+
+    def _authenticate_stream(self, exchange: Exchange) -> None:
+        exchange.identity, exchange.region, exchange.request, reader = self._authenticator.open(
+            exchange.request, exchange.credential, exchange.route.service, exchange.now
+        )
+        exchange.incoming = IncomingBody(exchange.receive, reader, exchange.head.headers, self._body_patience)
+
     async def _read_body(self, exchange: Exchange) -> None:
+        if exchange.incoming is not None:
+            return
         data = await body.read(exchange.request.headers, exchange.receive, self._body_patience)
         exchange.body_read = True
         if data:
             exchange.request = msgspec.structs.replace(exchange.request, body=data)
 
     async def _find_credential(self, exchange: Exchange) -> None:
-        exchange.credential = credential_of(exchange.request)
+        if exchange.credential is not None or exchange.identity is not None:
+            return
+        try:
+            exchange.credential = credential_of(exchange.request)
+        except SignatureRefused as refusal:
+            if refusal.reason is not Reason.MISSING or not self._public:
+                raise
+            if self._route(exchange).service.name not in self._public:
+                exchange.service = None
+                raise
 
     async def _find_operation(self, exchange: Exchange) -> None:
         """Before authentication, so that a refusal is told in the protocol of the service that was asked."""
-        assert exchange.credential is not None
-        exchange.route = route(exchange.request, exchange.credential.service or None)
+        if exchange.service is None:
+            self._route(exchange)
+
+    def _route(self, exchange: Exchange) -> Route:
+        credential = exchange.credential
+        exchange.route = route(exchange.request, (credential.service or None) if credential else None)
         exchange.service = exchange.route.service
+        return exchange.route
 
     async def _authenticate(self, exchange: Exchange) -> None:
-        assert exchange.credential is not None
+        if exchange.identity is not None:
+            return
+        if exchange.credential is None:
+            exchange.identity, exchange.region = ANONYMOUS, self._authenticator.default_region
+            return
         exchange.identity, exchange.region, exchange.request = self._authenticator.authenticate(
             exchange.request, exchange.credential, exchange.route.service, exchange.now
         )
 
     async def _parse(self, exchange: Exchange) -> None:
         assert exchange.identity is not None
+        if exchange.form is not None:
+            exchange.call = exchange.form.call(exchange)
+            return
         found, request = exchange.route, exchange.request
         headers = request.headers
         exchange.call = Call(
@@ -137,6 +205,10 @@ class Gateway:
             source_address=request.source_address,
             # Browsers don't let a page choose its User-Agent: there the SDK has a header of its own.
             user_agent=headers.get("x-amz-user-agent") or headers.get("user-agent", ""),
+            body=exchange.incoming,
+            secure=exchange.secure,
+            referer=headers.get("referer", ""),
+            host_region=s3_region(request) if found.service.name == "s3" else "",
         )
 
     async def _admit(self, exchange: Exchange) -> None:
@@ -145,8 +217,16 @@ class Gateway:
 
     async def _perform(self, exchange: Exchange) -> HttpResponse:
         result = await self._dispatch(exchange.call)
+        if exchange.form is not None:
+            return exchange.form.answer(exchange, result)
         found = exchange.route
-        return found.service.operation(found.operation).serialise(result, exchange.request_id)
+        reply = result if isinstance(result, Reply) else Reply(result=result)
+        response = found.service.operation(found.operation).serialise(reply.result, exchange.request_id)
+        response.headers.extend(reply.headers.items())
+        return response if reply.status is None else msgspec.structs.replace(response, status=reply.status)
+
+    async def _send(self, exchange: Exchange, response: HttpResponse, send: Send) -> None:
+        await _send(exchange, response, send, await cors.answer_headers(exchange, self._origins))
 
     def _log(self, exchange: Exchange, response: HttpResponse) -> None:
         """One line a request; never parameters, which may hold secrets."""
@@ -165,18 +245,31 @@ class Gateway:
         )
 
 
-async def _send(exchange: Exchange, response: HttpResponse, send: Send) -> None:
+def _claim(request: HttpRequest) -> Credential | None:
+    """Who signed it, as far as the head tells."""
+    try:
+        return credential_of(request)
+    except SignatureRefused as refusal:
+        if refusal.reason is Reason.MISSING:
+            return None
+        raise
+
+
+async def _send(exchange: Exchange, response: HttpResponse, send: Send, further: Mapping[str, str]) -> None:
     headers = {name.lower(): value for name, value in response.headers}
-    headers |= cors.answer_headers(exchange.request)
+    headers |= further
     if "x-amz-request-id" not in headers:  # S3's name for it
         headers["x-amzn-requestid"] = exchange.request_id
-    if response.status not in {204, 304}:
+    if response.status not in {204, 304} and response.stream is None:
         headers.setdefault(
             "content-length", str(len(response.body))
         )  # an answer to HEAD gives the length of what it left out
     if response.status >= 400 and not exchange.body_read:
         headers["connection"] = "close"  # the rest of a body that was refused need not be received
     await send({"type": "http.response.start", "status": response.status, "headers": _encoded(headers)})
+    if response.stream is not None:
+        await send_stream(response.stream, exchange.receive, send)
+        return
     # In pieces, so that a slow reader of a large answer is waited for instead of buffered for.
     start, body = 0, memoryview(response.body)
     while len(body) - start > _PIECE:

@@ -9,8 +9,17 @@ import msgspec
 
 from pileus.aws.http import Headers, HttpRequest
 from pileus.aws.protocol import Service
-from pileus.aws.signing import Credential, Kind, Reason, SignatureRefused, verify
-from pileus.operations.call import Identity
+from pileus.aws.signing import (
+    BodyReader,
+    Credential,
+    Kind,
+    Reason,
+    SignatureRefused,
+    open_body,
+    open_unsigned_body,
+    verify,
+)
+from pileus.operations.call import ANONYMOUS, Identity
 
 _REGION_IN_HOST = re.compile(r"[a-z0-9-]+\.([a-z0-9-]+)\.")
 _GLOBAL_SERVICES = frozenset({"budgets", "ce", "iam", "pricing", "sts", "support"})
@@ -46,7 +55,7 @@ class Authenticator:
     def __init__(self, keyring: Keyring, regions: Sequence[str], default_region: str) -> None:
         self._keyring = keyring
         self._regions = frozenset(regions)
-        self._default_region = default_region
+        self.default_region = default_region
 
     def authenticate(
         self, request: HttpRequest, credential: Credential, service: Service, now: datetime
@@ -57,24 +66,45 @@ class Authenticator:
             SignatureRefused: the request is not authentic, or for no region of this cloud.
         """
         region = self._region(request, credential, service)
-        entry = self._keyring.lookup(credential.access_key, credential.session_token)
-        if entry is None:
-            raise SignatureRefused(Reason.UNKNOWN_KEY)
+        entry = self.entry(credential)
         body = verify(request, credential, entry.secret, now)
         if body.data is not request.body:
             request = _with_body(request, body.data, body.trailers)
         return entry.identity, region, request
+
+    def open(
+        self, request: HttpRequest, credential: Credential | None, service: Service, now: datetime
+    ) -> tuple[Identity, str, HttpRequest, BodyReader]:
+        """The same by the head alone: the caller, the region, the request without what its wire form needed, and what
+        verifies the body. Without a credential the caller is ``ANONYMOUS``.
+
+        Raises:
+            SignatureRefused: as ``authenticate``.
+        """
+        if credential is None:
+            return ANONYMOUS, self.default_region, _with_body(request, b"", {}), open_unsigned_body(request)
+        region = self._region(request, credential, service)
+        entry = self.entry(credential)
+        reader = open_body(request, credential, entry.secret, now)
+        return entry.identity, region, _with_body(request, b"", {}), reader
+
+    def entry(self, credential: Credential) -> KeyEntry:
+        """The key that a credential names. Raises SignatureRefused."""
+        entry = self._keyring.lookup(credential.access_key, credential.session_token)
+        if entry is None:
+            raise SignatureRefused(Reason.UNKNOWN_KEY)
+        return entry
 
     def _region(self, request: HttpRequest, credential: Credential, service: Service) -> str:
         if credential.kind is Kind.V2:
             if service.protocol not in {"ec2", "query"}:
                 raise SignatureRefused(Reason.UNSUPPORTED, "Signature Version 2 is for the query services only.")
             match = _REGION_IN_HOST.match(request.headers.get("host", "").lower())
-            return match[1] if match and match[1] in self._regions else self._default_region
+            return match[1] if match and match[1] in self._regions else self.default_region
         if credential.region in self._regions:
             return credential.region
         if credential.region == _GLOBAL_REGION and credential.service in _GLOBAL_SERVICES:
-            return self._default_region
+            return self.default_region
         raise SignatureRefused(
             Reason.WRONG_SCOPE, f"Credential should be scoped to a valid region, not '{credential.region[:64]}'."
         )

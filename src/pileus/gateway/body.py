@@ -6,16 +6,13 @@ from typing import Any
 
 from pileus.aws.http import Headers
 from pileus.base.errors import ServiceError
+from pileus.operations.call import ClientGone
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """ASGI's source of messages."""
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes. The largest requests of the query and JSON services, with room; objects of S3 have a way of their own."""
-
-
-class ClientGone(Exception):
-    """The client closed the connection; there is nobody to answer."""
 
 
 class RequestEntityTooLarge(ServiceError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pileus.aws.http import Headers, HttpRequest
 from pileus.aws.protocol import Service
@@ -10,6 +10,10 @@ from pileus.aws.routing import Route
 from pileus.aws.signing import Credential
 from pileus.gateway.body import Receive
 from pileus.operations.call import Call, Identity
+
+if TYPE_CHECKING:
+    from pileus.gateway.browser_upload import BrowserUpload
+    from pileus.gateway.incoming import IncomingBody
 
 Scope = Mapping[str, Any]
 """ASGI's description of a connection."""
@@ -23,6 +27,8 @@ class Exchange:
         request: without its body until ``body_read``; afterwards as the client meant it.
         credential: who claims to call; None until it is found. identity: who calls, verified; None before.
         region: a configured one. service: who answers, also when it is with an error; None where that is not known.
+        head: the request as it came, without body. incoming: a body that stays on the wire until its operation reads it.
+        form: an upload by a browser's form. secure: whether it came over TLS.
     """
 
     __slots__ = (
@@ -30,13 +36,17 @@ class Exchange:
         "call",
         "credential",
         "error_code",
+        "form",
+        "head",
         "identity",
+        "incoming",
         "now",
         "receive",
         "region",
         "request",
         "request_id",
         "route",
+        "secure",
         "service",
         "started",
     )
@@ -54,12 +64,20 @@ class Exchange:
         self.request_id = request_id
         self.now = now
         self.started = started
-        self.request = _head(scope)
+        self.request = self.head = _head(scope)
+        self.secure = scope.get("scheme") == "https"
+        self.incoming: IncomingBody | None = None
+        self.form: BrowserUpload | None = None
         self.body_read = False
         self.credential = None
         self.identity = None
         self.service = None
         self.error_code = ""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that a request to S3 names; empty when it names none."""
+        return self.route.path_params.get("Bucket", "") if self.service is not None and hasattr(self, "route") else ""
 
 
 def _head(scope: Scope) -> HttpRequest:

@@ -29,7 +29,14 @@ def answer(exchange: Exchange, error: Exception) -> HttpResponse:
     exchange.error_code = error.code
     if service is None:
         return _plain(error, exchange.request_id)
-    return service.serialise_error(error.code, error.message, error.status, exchange.request_id, error.fields)
+    if error.status == 304:
+        return HttpResponse(304, [*error.headers.items(), ("x-amz-request-id", exchange.request_id)], b"")
+    fields = error.fields
+    if service.name == "s3":
+        fields = {**fields, "Resource": exchange.head.path}
+    response = service.serialise_error(error.code, error.message, error.status, exchange.request_id, fields)
+    response.headers.extend(error.headers.items())
+    return response
 
 
 def _service_asked(exchange: Exchange) -> Service | None:

@@ -1,8 +1,8 @@
 """One API call, as the gateway hands it to the dispatch table. Made by ``pileus.gateway``, read by every service."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,6 +16,36 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     access_key: str
 
 
+ANONYMOUS = Identity(account="", arn="", user_id="anonymous", access_key="")
+"""The caller of a request that nobody signed. Only services declared ``public`` ever see it."""
+
+
+class Body(Protocol):
+    """A request's body on its way in: read it once, to its end, and only then believe what came before.
+
+    Attributes:
+        length: how many bytes the client says it has; None where nothing says it (a form's file).
+        trailers: the headers that follow it, by lower-case name; complete once the iteration has ended.
+    """
+
+    @property
+    def length(self) -> int | None: ...
+
+    @property
+    def trailers(self) -> Mapping[str, str]: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The bytes as the client meant them. It ends well only when all of them came and were the signed ones.
+
+        Raises (from the iteration) ServiceError or ``ClientGone``: whatever was read must be thrown away.
+        """
+        ...
+
+
+class ClientGone(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One authenticated request.
 
@@ -24,6 +54,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         region: the region of the credential scope, always a configured one.
         params: the parameters in botocore's shapes (timestamps as aware datetimes, blobs as bytes).
         now: the moment the request came in, UTC. request_id: also in the answer and in the log.
+        body: of operations declared with ``streams``; their params lack it. None for all others.
+        secure: whether it came over TLS. referer: the header. host_region: the region that the host name says, if any.
     """
 
     service: str
@@ -35,7 +67,21 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     source_address: str = ""
     user_agent: str = ""
+    body: Body | None = None
+    secure: bool = False
+    referer: str = ""
+    host_region: str = ""
 
 
-Dispatch = Callable[[Call], Awaitable[Mapping[str, Any]]]
-"""Performs a call and returns the result in botocore's output shape. Raises ``pileus.base.errors.ServiceError``."""
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A result whose answer is not just what the model says: another status, or further headers."""
+
+    result: Mapping[str, Any]
+    status: int | None = None
+    headers: Mapping[str, str] = {}
+
+
+Dispatch = Callable[[Call], Awaitable[Mapping[str, Any] | Reply]]
+"""Performs a call and returns the result in botocore's output shape; a streaming member may be an ``AsyncIterator[bytes]``,
+which the gateway closes (``aclose``) when it has sent it or the client is gone. Raises ``pileus.base.errors.ServiceError``.
+"""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pileus.operations.call import Call
+from pileus.operations.call import Call, Reply
 from pileus.operations.context import Context, Environment
 from pileus.operations.errors import DryRunOperation, OperationNotAvailable
 from pileus.operations.idempotency import perform_once
@@ -13,16 +13,28 @@ from pileus.store import Store, Transaction
 
 
 class Dispatcher:
-    """The dispatch table over the store. Instances are the gateway's ``Dispatch``."""
+    """The dispatch table over the store. Instances are the gateway's ``Dispatch``.
+
+    Attributes:
+        public: the services that answer unsigned requests. streams: service and operation of those with streamed bodies.
+    """
 
     def __init__(self, services: Iterable[Service], store: Store, env: Environment) -> None:
+        services = tuple(services)
+        self.public = frozenset(service.name for service in services if service.public)
+        self.streams = frozenset(
+            (service.name, name)
+            for service in services
+            for name, operation in service.operations.items()
+            if operation.streams
+        )
         self._operations: Mapping[tuple[str, str], Operation] = {
             (service.name, name): operation for service in services for name, operation in service.operations.items()
         }
         self._store = store
         self._env = env
 
-    async def __call__(self, call: Call) -> Mapping[str, Any]:
+    async def __call__(self, call: Call) -> Mapping[str, Any] | Reply:
         """The call's result in botocore's output shape.
 
         Raises:

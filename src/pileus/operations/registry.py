@@ -22,6 +22,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
             names them: ``instance:InstanceIds``; ``*`` where IAM knows no resource.
         idempotent: whether ClientToken makes a repetition harmless.
         taggable: the resource types that its TagSpecifications may name; the first is the default for TagSet styles.
+        streams: whether the request's body comes as ``Call.body`` while it arrives, and not whole among the parameters.
     """
 
     service: str
@@ -32,13 +33,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[str, ...] = ("*",)
     idempotent: bool = False
     taggable: tuple[str, ...] = ()
+    streams: bool = False
 
 
 class Service:
-    """A service's operations, filled by the decorators in its modules."""
+    """A service's operations, filled by the decorators in its modules. ``public``: it answers unsigned requests, too."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, public: bool = False) -> None:
         self.name = name
+        self.public = public
         self._operations: dict[str, Operation] = {}
 
     @property
@@ -47,7 +50,14 @@ class Service:
         return self._operations
 
     def _declare(
-        self, name: str, mode: Mode, resources: tuple[str, ...], idempotent: bool, taggable: tuple[str, ...]
+        self,
+        name: str,
+        mode: Mode,
+        resources: tuple[str, ...],
+        *,
+        idempotent: bool = False,
+        taggable: tuple[str, ...] = (),
+        streams: bool = False,
     ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
             assert name not in self._operations, f"{self.name}:{name} is declared twice"
@@ -61,6 +71,7 @@ class Service:
                 resources=resources,
                 idempotent=idempotent,
                 taggable=taggable,
+                streams=streams,
             )
             return handler
 
@@ -68,7 +79,7 @@ class Service:
 
     def reads(self, name: str, *, resources: tuple[str, ...] = ("*",)) -> Callable[[Handler], Handler]:
         """Declares an operation that only looks."""
-        return self._declare(name, "read", resources, idempotent=False, taggable=())
+        return self._declare(name, "read", resources)
 
     def writes(
         self,
@@ -79,8 +90,10 @@ class Service:
         taggable: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:
         """Declares an operation that changes the store in one transaction."""
-        return self._declare(name, "write", resources, idempotent, taggable)
+        return self._declare(name, "write", resources, idempotent=idempotent, taggable=taggable)
 
-    def waits(self, name: str, *, resources: tuple[str, ...] = ("*",)) -> Callable[[Handler], Handler]:
-        """Declares an operation that asks a host."""
-        return self._declare(name, "async", resources, idempotent=False, taggable=())
+    def waits(
+        self, name: str, *, resources: tuple[str, ...] = ("*",), streams: bool = False
+    ) -> Callable[[Handler], Handler]:
+        """Declares an operation that waits for something outside the store: a host, a data plane, its own body."""
+        return self._declare(name, "async", resources, streams=streams)

@@ -112,11 +112,19 @@ def test_path_parameters_are_decoded(path, params):
         ("B.s3.example:8080", "/b/key"),
         ("a.b.s3.example", "/a.b/key"),
         ("s3.example:8080", "/key"),
+        ("b.s3.eu-west-1.example", "/b/key"),
+        ("a.b.s3-eu-west-1.example", "/a.b/key"),
+        ("b.localhost:4566", "/b/key"),
+        ("s3.localhost", "/key"),
+        ("b.s3.localhost", "/b/key"),
+        ("s3.eu-west-1.example", "/key"),
+        ("localhost", "/key"),
+        ("127.0.0.1", "/key"),
         ("other.example", "/key"),
     ],
 )
 def test_a_bucket_in_the_host_name_moves_into_the_path(host, path):
-    assert path_style(request("GET", "/key", host=host), "s3.example").path == path
+    assert path_style(request("GET", "/key", host=host)).path == path
 
 
 def test_signing_names_are_those_of_the_models():

@@ -1,7 +1,7 @@
 """The rest-json and rest-xml protocols: methods, paths and headers around a JSON or XML body."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -67,14 +67,16 @@ class RestWire(ABC):
     def serialiser(self, operation: OperationModel) -> Serialise:
         shape = self._model.shape(operation.output) if operation.output else EMPTY
         bindings, write_body = ResponseBindings(self._model, shape), self._body_writer(operation, shape)
+        streaming = shape.payload or ""
 
         def serialise(result: Mapping[str, Any], request_id: str) -> HttpResponse:
             status, headers, rest = bindings.split(result)
+            streamed = rest.pop(streaming, None) if isinstance(rest.get(streaming), AsyncIterator) else None
             content_type, body = write_body(rest)
             if content_type and not any(name.lower() == "content-type" for name, _ in headers):
                 headers.append(("Content-Type", content_type))
             headers.extend(self._request_id_headers(request_id))
-            return HttpResponse(status or operation.http.response_code, headers, body)
+            return HttpResponse(status or operation.http.response_code, headers, body, streamed)
 
         return serialise
 
@@ -176,7 +178,7 @@ class RestXmlWire(RestWire):
         )
         core = f"<Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message>{further}"
         if self._is_s3:
-            text = f"<Error>{core}<RequestId>{request_id}</RequestId><HostId></HostId></Error>"
+            text = f"<Error>{core}<RequestId>{request_id}</RequestId><HostId>{s3.host_id(request_id)}</HostId></Error>"
         else:
             text = (
                 f"<ErrorResponse{self._namespace}><Error><Type>{fault.type}</Type>{core}</Error>"
@@ -222,7 +224,8 @@ class RestXmlWire(RestWire):
         return write
 
     def _request_id_headers(self, request_id: str) -> list[tuple[str, str]]:
-        return [("x-amz-request-id", request_id)]
+        headers = [("x-amz-request-id", request_id)]
+        return [*headers, ("x-amz-id-2", s3.host_id(request_id))] if self._is_s3 else headers
 
 
 def _no_body(rest: Mapping[str, Any]) -> tuple[str, bytes]:

@@ -1,5 +1,8 @@
 """What S3's model does not say of its answers. Source: the syntax sections of the Amazon S3 API Reference."""
 
+import base64
+import hashlib
+
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 ROOTS = {
@@ -36,3 +39,8 @@ ROOTS = {
 
 BARE = {"GetBucketLocation": "LocationConstraint"}
 """Operations whose root element has no children but is the one member of the result itself."""
+
+
+def host_id(request_id: str) -> str:
+    """The second id of a request, which S3's clients report together with the first. It says nothing more than that one."""
+    return base64.b64encode(hashlib.sha256(request_id.encode()).digest()).decode()

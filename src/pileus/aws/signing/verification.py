@@ -78,6 +78,19 @@ def open_body(request: HttpRequest, credential: Credential, secret: str, now: da
     return _open_s3_body(request, credential, secret)
 
 
+def open_unsigned_body(request: HttpRequest) -> BodyReader:
+    """What reads the body of an S3 request that nobody signed: plain, or in unsigned chunks.
+
+    Raises:
+        SignatureRefused: it claims to have signed chunks, or its framing can't be read.
+    """
+    payload = request.headers.get("x-amz-content-sha256", _UNSIGNED)
+    if payload == _UNSIGNED_CHUNKS or "aws-chunked" in request.headers.get("content-encoding", ""):
+        payload = _UNSIGNED_CHUNKS if payload == _UNSIGNED else payload
+        return _open_chunks(request, payload, None)
+    return _WholeBody(None if len(payload) != 64 else payload)
+
+
 class _WholeBody:
     """A body in one piece, compared with the SHA-256 that was signed; None when none was."""
 
@@ -111,12 +124,18 @@ def _open_s3_body(request: HttpRequest, credential: Credential, secret: str) -> 
     _check_signature(request, credential, secret, payload)
     if payload not in _STREAMS:
         return _WholeBody(None if payload == _UNSIGNED else payload)
+    return _open_chunks(request, payload, _chunk_signer(credential, secret))
+
+
+def _open_chunks(request: HttpRequest, payload: str, signer: ChunkSigner | None) -> BodyReader:
+    if payload != _UNSIGNED_CHUNKS and (payload not in _STREAMS or signer is None):
+        raise SignatureRefused(Reason.MISSING)
     length = request.headers.get("x-amz-decoded-content-length", "")
     if not (length.isascii() and length.isdecimal()) or len(length) > 15:
         raise SignatureRefused(Reason.INCOMPLETE_BODY, "x-amz-decoded-content-length is missing.")
     announced = request.headers.get("x-amz-trailer", "") if payload.endswith("-TRAILER") else ""
     return ChunkedBody(
-        signer=None if payload == _UNSIGNED_CHUNKS else _chunk_signer(credential, secret),
+        signer=None if payload == _UNSIGNED_CHUNKS else signer,
         length=int(length),
         trailers=tuple(name.strip().lower() for name in announced.split(",") if name.strip()),
     )
