@@ -51,10 +51,22 @@ class DependencyViolation(ServiceError):
     code = "DependencyViolation"
 
 
+class NotAuthorized(ServiceError):
+    """The resource is visible to the caller, but is another account's."""
+
+    code = "AuthFailure"
+
+
 class OperationNotPermitted(ServiceError):
     """A protection is on, or the resource is of a kind that does not allow it."""
 
     code = "OperationNotPermitted"
+
+
+class IncorrectState(ServiceError):
+    """A volume, snapshot or other resource is in a state in which this can't be done."""
+
+    code = "IncorrectState"
 
 
 class IncorrectInstanceState(ServiceError):
