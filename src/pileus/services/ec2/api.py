@@ -3,6 +3,7 @@
 from pileus.services.ec2 import (
     account_attributes,
     addresses,
+    encryption,
     images,
     instance_types,
     instances,
@@ -25,6 +26,7 @@ __all__ = [
     "account_attributes",
     "addresses",
     "ec2",
+    "encryption",
     "images",
     "instance_types",
     "instances",
