@@ -13,13 +13,22 @@ from pileus.hostapi.spec import GuestSpec
 class DiskLayer(msgspec.Struct, frozen=True, kw_only=True):
     """One layer of a disk's chain. Only the top one is written to by the guest.
 
+    A layer that is ``writable`` or ``mergeable`` is locked (flock, exclusive) for as long as a guest's process has it
+    open, whatever becomes of the agent: mark all layers of a volume's own so, and no two guests ever have one volume.
+    Each file is opened by the caller of QEMU and handed over, so that its mode and directory may be root's alone.
+
     Attributes:
-        path: the file; for ``nbd`` the unix socket of a server, which may be gone for a while and come back.
+        path: the file; for ``nbd`` the unix socket of a server, which may be gone for a while and come back. The
+            guest's process is handed the socket's directory and looks up the name in it whenever it connects anew. It
+            runs as a user of its own, so the socket must be writable for everyone (0666) and the directory passable for
+            everyone (0711); a directory above it that is root's alone (0700) keeps everybody else out. Whatever else
+            lies in that directory is open to the guest's process: one directory for each volume or source.
         format: ``nbd`` is a read-only (or, alone, a writable) export named ``export``.
         writable: the guest writes here.
         mergeable: the volume's own layer: a frozen layer above may be merged into it while the guest runs, so it must
             be possible to open it for writing.
-        key: the 32 bytes that open an encrypted qcow2 layer (LUKS), None for plain ones.
+        key: the 32 bytes that open an encrypted layer (qcow2 with LUKS inside; raw: a LUKS container), None for plain
+            ones. The LUKS passphrase is their 64 lower-case hexadecimal digits, see ``passphrase``.
     """
 
     path: Path
@@ -30,10 +39,17 @@ class DiskLayer(msgspec.Struct, frozen=True, kw_only=True):
     export: str = ""
 
 
+def passphrase(key: bytes) -> str:
+    """What opens a LUKS layer under this data key: QEMU takes only text."""
+    return key.hex()
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """A volume as the hypervisor attaches it. ``layers`` top first; ``serial`` at most 20 characters.
 
-    ``size`` is in bytes (None: as the top layer says); ``iops`` and ``throughput`` (bytes a second) limit the guest.
+    ``volume_id`` begins with a letter, and has letters, digits, ``-`` and ``_``. ``size`` is in bytes (None: as the top
+    layer says; a top layer that is smaller grows, one that is larger stays); ``iops`` (operations of any size a second)
+    and ``throughput`` (bytes a second) limit the guest; None: without limit.
     """
 
     volume_id: str
@@ -117,7 +133,9 @@ class Hypervisor(Protocol):
         """Every guest known here, running or off."""
         ...
 
-    # Disks of running guests. For a guest that is off these do nothing: ``ensure_running`` is given its disks.
+    # Disks of running guests. For a guest that is off these do nothing: ``ensure_running`` is given its disks. A volume
+    # that a guest doesn't have is left alone, too, where nothing else is said. A guest of QEMU has 28 slots for disks
+    # and network interfaces together (as a Nitro instance has); what is above that is refused with RetryableError.
 
     async def plug(self, instance_id: str, disk: Disk) -> None:
         """Adds a disk, or gives one that is there its size and limits. Done when the guest's hardware has it.
@@ -130,7 +148,11 @@ class Hypervisor(Protocol):
     async def unplug(self, instance_id: str, volume_id: str, *, force: bool = False) -> None:
         """Asks the guest to let a disk go; returns at once, ``observe`` shows when it is gone. Harmless to repeat.
 
-        ``force``: the data is cut off at once, whatever the guest does: its further reads and writes fail.
+        The driver asks again every few seconds until the guest has answered; once asked, a disk always goes.
+
+        ``force``: the data is cut off at once, whatever the guest does: its further reads and writes fail, and when this
+        returns its process has none of the volume's files any more. ``observe`` doesn't list the volume then, although
+        the guest may still see a disk that is dead, and until it lets go of that can't have the volume again.
         """
         ...
 
@@ -139,6 +161,8 @@ class Hypervisor(Protocol):
 
         ``tops``: volume id → an empty qcow2 file of the same size, made for this, whose recorded backing file is the
         present top. Repeating it with layers that are on top already changes nothing.
+
+        A frozen layer is complete in its file (it may be read with ``qemu-img -U``, beside the guest) and never changes.
 
         Raises:
             RetryableError: none of them was frozen. PermanentError: a volume is not in this guest.
@@ -153,11 +177,19 @@ class Hypervisor(Protocol):
 
         Raises:
             RetryableError: the guest went off meanwhile, or QEMU refused; merging it again finishes it.
+            PermanentError: it is the top layer, or below it is nothing to merge into.
         """
         ...
 
     async def swap_base(self, instance_id: str, volume_id: str, base: DiskLayer) -> None:
-        """Exchanges the lowest layer for another of the same content (a server for a file that is complete now)."""
+        """Exchanges the lowest layer for another of the same content (a server for a file that is complete now).
+
+        The guest runs on and notices nothing, also when the server is gone already. What the layer above has recorded as
+        its backing file is left as it is: let that name the complete file from the beginning.
+
+        Raises:
+            RetryableError: QEMU refused; the old base is still there. PermanentError: the volume has no base.
+        """
         ...
 
     async def console_output(self, instance_id: str) -> bytes:
