@@ -10,6 +10,8 @@ from pileus.operations.context import Context
 
 Handler = Callable[[Context, Any], Any]
 Mode = Literal["read", "write", "async"]
+Then = Callable[[Context, Mapping[str, Any]], Mapping[str, Any] | None]
+"""Given a look at the present and what a write has answered: the answer to give; None as long as it is to be waited for."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
             names them: ``instance:InstanceIds``; ``*`` where IAM knows no resource.
         idempotent: whether ClientToken makes a repetition harmless.
         taggable: the resource types that its TagSpecifications may name; the first is the default for TagSet styles.
+        then: of a write, what its answer waits for once it is on record: for something that a host does. It waits for a
+            bounded time, after which the write's own answer goes out.
         streams: whether the request's body comes as ``Call.body`` while it arrives, and not whole among the parameters.
     """
 
@@ -33,6 +37,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[str, ...] = ("*",)
     idempotent: bool = False
     taggable: tuple[str, ...] = ()
+    then: Then | None = None
     streams: bool = False
 
 
@@ -57,6 +62,7 @@ class Service:
         *,
         idempotent: bool = False,
         taggable: tuple[str, ...] = (),
+        then: Then | None = None,
         streams: bool = False,
     ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
@@ -71,6 +77,7 @@ class Service:
                 resources=resources,
                 idempotent=idempotent,
                 taggable=taggable,
+                then=then,
                 streams=streams,
             )
             return handler
@@ -88,9 +95,10 @@ class Service:
         resources: tuple[str, ...] = ("*",),
         idempotent: bool = False,
         taggable: tuple[str, ...] = (),
+        then: Then | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Declares an operation that changes the store in one transaction."""
-        return self._declare(name, "write", resources, idempotent=idempotent, taggable=taggable)
+        """Declares an operation that changes the store in one transaction, and may ``then`` wait for what comes of it."""
+        return self._declare(name, "write", resources, idempotent=idempotent, taggable=taggable, then=then)
 
     def waits(
         self, name: str, *, resources: tuple[str, ...] = ("*",), streams: bool = False

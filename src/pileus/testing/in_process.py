@@ -75,6 +75,7 @@ class DirectCloud:
             SERVICES,
             store,
             Environment(config=config, clock=clock, sealer=Sealer(bytes(32)), placement=placement, consoles=consoles),
+            patience=0,
         )
 
     @classmethod
