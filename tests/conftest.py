@@ -1,6 +1,7 @@
 """Fixtures that tests of every directory may use."""
 
 from hypothesis import HealthCheck, settings
+
 from postgresql import database_url, postgresql
 
 __all__ = ["database_url", "postgresql"]
