@@ -111,6 +111,10 @@ class Agent:
         finally:
             await self._close()
 
+    async def open_key(self, key_id: str) -> bytes:
+        """A data key that the spec names, asked for over the link. Raises PermanentError, RetryableError."""
+        return await self._uplink.open_key(key_id)
+
     # What the uplink asks for
 
     def hello(self) -> Hello:

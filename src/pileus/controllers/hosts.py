@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from pileus.base.clock import Clock
 from pileus.base.config import Config
-from pileus.controllers import instances, volumes
+from pileus.base.sealing import Sealer
+from pileus.controllers import data_keys, instances, volumes
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
-from pileus.hostapi.observation import HostInventory, HostReport
+from pileus.hostapi.observation import HostInventory, HostReport, KeyAnswer, KeyRequest
 from pileus.operations.context import Placement
 from pileus.records import Host
 from pileus.records.instance import KeepConsole
@@ -35,6 +36,7 @@ class Hosts:
         placement: Placement,
         clock: Clock,
         keep_consoles: Callable[[Iterable[str]], None],
+        sealer: Sealer,
     ) -> None:
         self._store = store
         self._book = book
@@ -42,6 +44,7 @@ class Hosts:
         self._placement = placement
         self._clock = clock
         self._keep_consoles = keep_consoles
+        self._sealer = sealer
         self.sessions: dict[str, HostSession] = {}
         self._missed_since: dict[str, float] = {}
 
@@ -88,6 +91,11 @@ class Hosts:
             return consoles
 
         self._keep_consoles(await self._store.submit(note))
+
+    async def on_key_request(self, session: HostSession, request: KeyRequest) -> KeyAnswer:
+        """A host wants a data key."""
+        spec = self._book.pushed(session.host_id)
+        return data_keys.answer(self._store.view(), self._sealer, session.host_id, spec, request)
 
     async def on_lost(self, session: HostSession) -> None:
         """The connection ended. Hosts restart their agents: only one that stays away is lost."""

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from pileus.base.clock import Clock
 from pileus.base.config import Config
-from pileus.controllers import instances
+from pileus.base.sealing import Sealer
+from pileus.controllers import data_keys, instances, kms_keys
 from pileus.controllers.console_keeper import ConsoleKeeper
 from pileus.controllers.hosts import Hosts
 from pileus.controllers.spec_book import SpecBook
@@ -27,13 +28,14 @@ _BATCH = 200
 class Controllers:
     """All loops over one store. ``hosts`` is the handler to give to the link's server."""
 
-    def __init__(self, store: Store, config: Config, placement: Placement, clock: Clock) -> None:
+    def __init__(self, store: Store, config: Config, placement: Placement, clock: Clock, sealer: Sealer) -> None:
         self._store = store
         self._placement = placement
         self._clock = clock
+        self._sealer = sealer
         self._book = SpecBook(store, config)
         self._consoles = ConsoleKeeper(store, placement, clock, self._session_of)
-        self.hosts = Hosts(store, self._book, config, placement, clock, self._consoles.keep)
+        self.hosts = Hosts(store, self._book, config, placement, clock, self._consoles.keep, sealer)
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
@@ -77,11 +79,18 @@ class Controllers:
         return [id_ for id_ in batch if isinstance(instances.settle(tx, id_, self._placement, now), KeepConsole)]
 
     async def _sweep(self) -> None:
-        """What is over with time: terminated instances after their hour, client tokens after their day."""
+        """What is over with time: terminated instances after their hour, client tokens after their day,
+        KMS keys after their waiting period."""
         while True:
             await self._settle(instance.id for instance in self._store.view().list(Instance))
             await self._store.submit(self._drop_old_tokens)
+            await self._store.submit(self._sweep_keys)
             await self._clock.sleep(SWEEP_EVERY)
+
+    def _sweep_keys(self, tx: Transaction) -> None:
+        now = self._clock.now()
+        kms_keys.sweep(tx, self._sealer, now)
+        data_keys.collect(tx, now)
 
     def _drop_old_tokens(self, tx: Transaction) -> None:
         oldest = self._clock.now() - KEPT

@@ -49,6 +49,11 @@ class SpecBook:
         if page is not None and page.session is session:
             del self._pages[session.host_id]
 
+    def pushed(self, host_id: str) -> "HostSpec | None":
+        """What a connected host was told last."""
+        page = self._pages.get(host_id)
+        return page.pushed if page else None
+
     async def follow(self) -> None:
         """Records changed: every host whose spec may differ is computed anew."""
         view = self._catch_up()

@@ -2,7 +2,7 @@
 
 A frame is four bytes of length (big endian) and a MessagePack map whose ``type`` says which message it is. Both sides
 send a heartbeat when they have nothing to say; a side that hears nothing for ``SILENCE`` seconds gives the other up.
-Used by ``pileus.hostapi.link`` (control plane) and ``pileus.agent.uplink`` (agent).
+Used by ``pileus.hostapi.link`` (control plane), ``pileus.agent.uplink`` (agent) and ``block_link`` (the block store).
 """
 
 import asyncio
@@ -14,7 +14,14 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport
+from pileus.hostapi.observation import (
+    ConsoleAnswer,
+    ConsoleRequest,
+    HostInventory,
+    HostReport,
+    KeyAnswer,
+    KeyRequest,
+)
 from pileus.hostapi.spec import HostSpec, Spec
 
 PROTOCOL = 1
@@ -51,8 +58,8 @@ class Heartbeat(Spec, frozen=True, kw_only=True, tag="heartbeat"):
     """Still there."""
 
 
-ToAgent = Welcome | Refusal | Heartbeat | HostSpec | ConsoleRequest
-ToControl = Hello | Heartbeat | HostReport | ConsoleAnswer
+ToAgent = Welcome | Refusal | Heartbeat | HostSpec | ConsoleRequest | KeyAnswer
+ToControl = Hello | Heartbeat | HostReport | ConsoleAnswer | KeyRequest
 TO_AGENT: msgspec.msgpack.Decoder[ToAgent] = msgspec.msgpack.Decoder(ToAgent)
 TO_CONTROL: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToControl)
 
@@ -118,7 +125,7 @@ class Channel(Generic[Received]):
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ChannelError(f"not a message: {error}") from error
 
-    async def send(self, message: ToAgent | ToControl, *, silence: float = SILENCE) -> None:
+    async def send(self, message: Spec, *, silence: float = SILENCE) -> None:
         """Sends a message, waiting while the other side is slow to take it. Raises ChannelError."""
         frame = _encoder.encode(message)
         if len(frame) > SPEC_LIMIT:
@@ -156,6 +163,11 @@ class Channel(Generic[Received]):
 
 async def connect(address: Address) -> Channel[ToAgent]:
     """An agent's connection to the control plane, nothing said yet. Raises OSError (ssl.SSLError is one)."""
+    return await open_channel(address, TO_AGENT, SPEC_LIMIT)
+
+
+async def open_channel(address: Address, decoder: msgspec.msgpack.Decoder[Received], limit: int) -> Channel[Received]:
+    """A connection on which messages of up to ``limit`` bytes come in. Raises OSError (ssl.SSLError is one)."""
     if isinstance(address, UnixAddress):
         reader, writer = await asyncio.open_unix_connection(address.path, limit=1 << 20)
     else:
@@ -166,7 +178,21 @@ async def connect(address: Address) -> Channel[ToAgent]:
             server_hostname=address.server_name or address.host,
             limit=1 << 20,
         )
-    return Channel(reader, writer, TO_AGENT, SPEC_LIMIT)
+    return Channel(reader, writer, decoder, limit)
+
+
+def bind(address: UnixAddress) -> socket.socket:
+    """Binds the socket file with its permissions set before anyone can connect: that takes the later listen."""
+    if address.path.is_socket():
+        address.path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(address.path))
+        address.path.chmod(address.mode)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:

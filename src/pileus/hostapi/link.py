@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import logging
 import os
-import socket
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -29,9 +28,17 @@ from pileus.hostapi.channel import (
     ToControl,
     UnixAddress,
     Welcome,
+    bind,
     until_one_ends,
 )
-from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport
+from pileus.hostapi.observation import (
+    ConsoleAnswer,
+    ConsoleRequest,
+    HostInventory,
+    HostReport,
+    KeyAnswer,
+    KeyRequest,
+)
 from pileus.hostapi.spec import HostSpec
 
 log = logging.getLogger(__name__)
@@ -132,6 +139,10 @@ class Handler(Protocol):
         """The host reported. While this runs, the host's next message waits."""
         ...
 
+    async def on_key_request(self, session: HostSession, request: KeyRequest) -> KeyAnswer:
+        """The host wants a data key. It gets those that its own spec names, and no others."""
+        ...
+
     async def on_lost(self, session: HostSession) -> None:
         """The host is gone: said once for each session whose ``on_hello`` was called."""
         ...
@@ -171,7 +182,7 @@ class LinkServer:
     async def start(self) -> None:
         """Begins to listen. Raises OSError when the address can't be had."""
         if isinstance(self._address, UnixAddress):
-            listener = _bind(self._address)
+            listener = bind(self._address)
             self._server = await asyncio.start_unix_server(self._converse, sock=listener, limit=1 << 20)
         else:
             self._server = await asyncio.start_server(
@@ -256,6 +267,8 @@ class LinkServer:
                     await self._handler.on_report(session, report)
                 case ConsoleAnswer() as answer:
                     session.answered(answer)
+                case KeyRequest() as request:
+                    await channel.send(await self._handler.on_key_request(session, request))
                 case Hello() as hello:
                     if hello.inventory.host_id != session.host_id:
                         raise ChannelError(f"host {session.host_id} now says it is {hello.inventory.host_id}")
@@ -263,17 +276,3 @@ class LinkServer:
                     await self._handler.on_hello(session)
                 case Heartbeat():
                     pass
-
-
-def _bind(address: UnixAddress) -> socket.socket:
-    """Binds the socket file with its permissions set before anyone can connect: that takes the later listen."""
-    if address.path.is_socket():
-        address.path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(address.path))
-        address.path.chmod(address.mode)
-    except OSError:
-        listener.close()
-        raise
-    return listener

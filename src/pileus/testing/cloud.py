@@ -144,7 +144,7 @@ class SimulatedCloud:
 
     async def start_controllers(self) -> None:
         """Starts the controllers and the hosts' link."""
-        controllers = Controllers(self.store, self.config, Scheduler(self.config), self.clock)
+        controllers = Controllers(self.store, self.config, Scheduler(self.config), self.clock, self._sealer)
         self._controllers = controllers
         self._link = LinkServer(UnixAddress(path=self._link_path), controllers.hosts, cloud_id=_CLOUD_ID)
         await self._link.start()

@@ -1,15 +1,17 @@
 """The agent's end of the link: it starts over whatever happens, soon at first and then patiently."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from pileus.agent.uplink import Uplink
 from pileus.base.clock import SystemClock
+from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.hostapi.channel import Hello, UnixAddress
 from pileus.hostapi.link import HostSession, LinkServer
-from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport
+from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport, KeyAnswer, KeyRequest
 from pileus.hostapi.spec import HostSpec
 
 
@@ -60,7 +62,23 @@ class Greeter:
 
     async def on_report(self, session: HostSession, report: HostReport) -> None: ...
 
+    async def on_key_request(self, session: HostSession, request: KeyRequest) -> KeyAnswer:
+        if request.key_id == "dk-lost":
+            session.close()
+            await asyncio.Event().wait()
+        return ANSWERS[request.key_id](request.request_id)
+
     async def on_lost(self, session: HostSession) -> None: ...
+
+
+ANSWERS = {
+    "dk-good": lambda number: KeyAnswer(request_id=number, key=b"k" * 32),
+    "dk-off": lambda number: KeyAnswer(
+        request_id=number, error="Client.InvalidKMSKey.InvalidState: off", permanent=True
+    ),
+    "dk-early": lambda number: KeyAnswer(request_id=number, error="not yet"),
+    "dk-empty": lambda number: KeyAnswer(request_id=number),
+}
 
 
 async def until_slept(clock: CountingClock, count: int) -> None:
@@ -109,3 +127,37 @@ async def test_a_host_that_is_refused_says_why_and_goes_on_trying(
     assert any("belongs to another" in str(record.__dict__.get("reason")) for record in caplog.records)
     task.cancel()
     await server.close()
+
+
+@pytest.fixture
+async def linked(tmp_path: Path) -> AsyncIterator[Uplink]:
+    address = UnixAddress(path=tmp_path / "link")
+    server = LinkServer(address, Greeter(), cloud_id="cloud")
+    await server.start()
+    host = SilentHost()
+    uplink = Uplink(address, host, SystemClock())
+    task = asyncio.create_task(uplink.run())
+    while not host.connections:
+        await asyncio.sleep(0.001)
+    yield uplink
+    task.cancel()
+    await server.close()
+
+
+async def test_data_keys_are_asked_for(linked: Uplink) -> None:
+    answers = await asyncio.gather(*(linked.open_key("dk-good") for _ in range(20)))
+    assert answers == [b"k" * 32] * 20
+
+
+async def test_a_key_that_is_refused_says_why(linked: Uplink) -> None:
+    with pytest.raises(PermanentError, match=r"^Client\.InvalidKMSKey\.InvalidState: off"):
+        await linked.open_key("dk-off")
+    for key_id in ("dk-early", "dk-empty", "dk-lost"):
+        with pytest.raises(RetryableError):
+            await linked.open_key(key_id)
+
+
+async def test_without_a_link_there_is_no_key(tmp_path: Path) -> None:
+    uplink = Uplink(UnixAddress(path=tmp_path / "nobody"), SilentHost(), SystemClock())
+    with pytest.raises(RetryableError, match="no link"):
+        await uplink.open_key("dk-good")

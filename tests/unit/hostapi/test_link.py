@@ -26,7 +26,7 @@ from pileus.hostapi.channel import (
     connect,
 )
 from pileus.hostapi.link import ConsoleError, HostLostError, HostSession, LinkServer
-from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport
+from pileus.hostapi.observation import ConsoleAnswer, ConsoleRequest, HostInventory, HostReport, KeyAnswer, KeyRequest
 from pileus.hostapi.spec import HostSpec, VolumeSpec
 
 
@@ -52,6 +52,10 @@ class Recorder:
         if self.fail:
             raise RuntimeError("the store is broken")
         self.reports.append(report)
+
+    async def on_key_request(self, session: HostSession, request: KeyRequest) -> KeyAnswer:
+        self.events.append((request.key_id, session.host_id))
+        return KeyAnswer(request_id=request.request_id, key=b"k" * 32)
 
     async def on_lost(self, session: HostSession) -> None:
         self.events.append(("lost", session.host_id))
@@ -193,6 +197,13 @@ async def test_a_console_is_asked_for_and_answered(address: UnixAddress, handler
             await bad
         with pytest.raises(TimeoutError):
             await session.console("i-1", "output", wait=0.01)
+
+
+async def test_a_host_asks_for_a_data_key(address: UnixAddress, handler: Recorder) -> None:
+    async with host(address) as channel:
+        await channel.send(KeyRequest(request_id=7, key_id="dk-1"))
+        assert await channel.receive() == KeyAnswer(request_id=7, key=b"k" * 32)
+    assert ("dk-1", "host-1") in handler.events
 
 
 async def test_a_question_fails_when_its_host_is_lost(address: UnixAddress, handler: Recorder) -> None:
