@@ -66,6 +66,17 @@ def load_or_create_key(path: Path) -> bytes:
     return key
 
 
+def key_of_text(text: str) -> bytes:
+    """A key as an operator gives it: 32 bytes in base64. Raises ValueError."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("the sealing key is not base64") from error
+    if len(key) != _KEY:
+        raise ValueError(f"the sealing key has {len(key)} bytes, not {_KEY}")
+    return key
+
+
 def _create(path: Path) -> None:
     """Writes a new key completely and durably, then gives it its name, which only one process can.
 

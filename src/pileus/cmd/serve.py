@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pileus.base import log
 from pileus.base.clock import Clock, SystemClock
 from pileus.base.config import Config
-from pileus.base.sealing import Sealer, load_or_create_key
+from pileus.base.sealing import Sealer, key_of_text, load_or_create_key
 from pileus.cmd.layout import Layout
 
 if TYPE_CHECKING:
@@ -60,8 +60,22 @@ def _keep_freed_memory() -> None:
         libc.mallopt(option, size)
 
 
+SEALING_KEY = "PILEUS_SEALING_KEY"
+"""The environment variable that may hold the sealing key instead of the file."""
+
+
 def _sealer(layout: Layout) -> Sealer:
-    return Sealer(load_or_create_key(layout.sealing_key))
+    """What secrets of the store are sealed with. Programs that this process starts don't inherit the key.
+
+    Raises ValueError when the key is none, or another than the one in the file.
+    """
+    given = os.environ.pop(SEALING_KEY, None)
+    if given is None:
+        return Sealer(load_or_create_key(layout.sealing_key))
+    key = key_of_text(given)
+    if layout.sealing_key.exists() and load_or_create_key(layout.sealing_key) != key:
+        raise ValueError(f"{SEALING_KEY} is another key than {layout.sealing_key}, which secrets are sealed with")
+    return Sealer(key)
 
 
 async def api(layout: Layout, settings: Config, listener: int) -> None:
@@ -136,10 +150,11 @@ async def controller(layout: Layout, settings: Config, *, simulate: bool) -> Non
 
     clock = SystemClock()
     store = open_store(layout.store_url(settings), KINDS, clock)
-    ensure_account(store, _sealer(layout), settings, layout.credentials, clock.now())
+    sealer = _sealer(layout)
+    ensure_account(store, sealer, settings, layout.credentials, clock.now())
     images = FakeImages() if simulate else LocalImages(layout.images)
     ensure_images(store, settings, await images.observe())
-    controllers = Controllers(store, settings, Scheduler(settings), clock)
+    controllers = Controllers(store, settings, Scheduler(settings), clock, sealer)
     link = LinkServer(
         UnixAddress(path=layout.link_socket),
         controllers.hosts,
@@ -222,6 +237,7 @@ async def agent(layout: Layout, settings: Config) -> None:
     from pileus.agent.inventory import measure_capacity
     from pileus.hostapi.channel import UnixAddress
 
+    os.environ.pop(SEALING_KEY, None)  # not for hosts
     clock = SystemClock()
     identity = layout.identity()
     agent_settings = AgentSettings(

@@ -1,10 +1,11 @@
+import base64
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pileus.base.sealing import SealBroken, Sealer, load_or_create_key
+from pileus.base.sealing import SealBroken, Sealer, key_of_text, load_or_create_key
 
 KEY = bytes(range(32))
 
@@ -94,3 +95,10 @@ def test_a_file_that_is_no_key_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match="not a key"):
         load_or_create_key(path)
     assert path.read_bytes() == b"something else"
+
+
+def test_a_key_may_be_given_as_text():
+    assert key_of_text(base64.b64encode(bytes(range(32))).decode()) == bytes(range(32))
+    for text in ("", "not base64!", base64.b64encode(bytes(31)).decode()):
+        with pytest.raises(ValueError, match="sealing key"):
+            key_of_text(text)
