@@ -9,8 +9,13 @@ one root digest (see ``manifest``): pages of digests, themselves kept as blocks.
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 BLOCK = 512 * 1024
 DIGEST = 32
+
+STORED_LIMIT = 9 << 20
+"""Nothing that is stored is longer: a block has little more than ``BLOCK``, the root of the largest volume a few MiB."""
 
 Digest = bytes
 
@@ -84,9 +89,39 @@ class BlockStore(Protocol):
         ...
 
 
+class Noted(msgspec.Struct, frozen=True, array_like=True):
+    """What a draft says of one block: ``digest`` is empty for a hole; ``tag`` (up to ``TAG_LIMIT`` bytes) is its writer's."""
+
+    index: int
+    digest: Digest
+    tag: bytes
+
+
+TAG_LIMIT = 128
+
+
+class DraftStore(BlockStore, Protocol):
+    """A session that also keeps *drafts*: snapshots that are written block by block, over any time, under any name.
+
+    The blocks of a draft are protected until it is dropped. All three are durable when they return, and safe to repeat.
+    """
+
+    async def note(self, draft: str, noted: Noted) -> None:
+        """Says what a block of a draft is, in place of what was said before. Raises BlockMissing, StoreUnavailable."""
+        ...
+
+    async def noted(self, draft: str, after: int, limit: int) -> Sequence[Noted]:
+        """Up to ``limit`` (4096 at most) entries with an index above ``after``, in order. Raises StoreUnavailable."""
+        ...
+
+    async def drop(self, draft: str) -> None:
+        """Forgets a draft. Raises StoreUnavailable."""
+        ...
+
+
 class Blocks(Protocol):
     """Where sessions come from: ``store.LocalBlocks`` in the process that owns the blocks, ``client.BlockClient`` elsewhere."""
 
-    def session(self) -> BlockStore:
+    def session(self) -> DraftStore:
         """A new session. Nothing is connected before its first call."""
         ...
