@@ -28,6 +28,23 @@ class SnapshotLock(msgspec.Struct, frozen=True, kw_only=True):
     cool_until: datetime | None = None
 
 
+class BlockWriting(msgspec.Struct, frozen=True, kw_only=True):
+    """How a pending snapshot is written block by block (EBS direct APIs). The blocks are in the store's draft of its id.
+
+    Attributes:
+        timeout: minutes without a block written after which it is given up. checksum: of all blocks (base64), if given.
+        closed: when CompleteSnapshot was called; the storage process makes the snapshot from then on. changed: how many
+            blocks that call said there are.
+        refused: why the last CompleteSnapshot was turned down; ``closed`` is None again then.
+    """
+
+    timeout: int
+    closed: datetime | None = None
+    changed: int = 0
+    checksum: str | None = None
+    refused: str | None = None
+
+
 class Snapshot(Tagged, frozen=True, kw_only=True):
     """A snapshot of ``size`` GiB.
 
@@ -42,6 +59,9 @@ class Snapshot(Tagged, frozen=True, kw_only=True):
         parent: root digest that it is uploaded on top of, while pending.
         reseal: while pending, it gets the blocks of ``parent``, which are sealed under ``source_key_id`` (None: not
             sealed), sealed anew under ``data_key_id``. The storage process does that, and writes root and state.
+        writing: while pending, how it is written block by block; what is not written is as in ``parent``, whose key is
+            ``source_key_id``.
+        line: of one written block by block, the volume or first snapshot whose line it continues.
         taken: when its instant was, None before. completed: when it became completed.
         volume_id: ``vol-ffffffff`` for one that was copied or written block by block.
         accounts: those that may make volumes of it. public: everybody may.
@@ -69,6 +89,8 @@ class Snapshot(Tagged, frozen=True, kw_only=True):
     parent: str | None = None
     reseal: bool = False
     source_key_id: str | None = None
+    writing: BlockWriting | None = None
+    line: str = ""
     taken: datetime | None = None
     completed: datetime | None = None
     full_bytes: int = 0
