@@ -19,8 +19,10 @@ from pileus.records.kms_grant import KmsGrant
 from pileus.records.kms_key import KmsKey
 from pileus.records.network_acl import NetworkAcl
 from pileus.records.network_interface import NetworkInterface
+from pileus.records.retention_rule import RetentionRule
 from pileus.records.route_table import RouteTable
 from pileus.records.security_group import SecurityGroup
+from pileus.records.sharing import Sharing
 from pileus.records.snapshot import Snapshot
 from pileus.records.subnet import Subnet
 from pileus.records.volume import Volume
@@ -44,8 +46,10 @@ KINDS: tuple[type[Record], ...] = (
     KmsKey,
     NetworkAcl,
     NetworkInterface,
+    RetentionRule,
     RouteTable,
     SecurityGroup,
+    Sharing,
     Snapshot,
     Subnet,
     Volume,
