@@ -41,6 +41,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         guest_uids: the first and the last numeric user id for guests; each running guest has its own.
         simulated_hosts: how many hosts ``--simulate`` pretends to have, with 64 processors and 64 GiB each.
         launch_watchdog: seconds without any console output after which a launch is reset.
+        volume_modification_wait: seconds from one ModifyVolume to the next of the same volume.
+        instance_store_limit: GiB that a disk of an instance store has at most; None: as much as its type says.
+        block_collection_interval: seconds from one collection of unused snapshot blocks to the next.
+        block_grace: seconds for which a block is kept after it was last written or asked for, needed or not.
+        block_check_rate: MiB a second at which stored snapshot blocks are checked for damage; 0: they are not.
     """
 
     regions: tuple[RegionConfig, ...] = (RegionConfig(),)
@@ -59,6 +64,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     guest_uids: tuple[int, int] = (700000, 799999)
     simulated_hosts: int = 8
     launch_watchdog: float = 120.0
+    volume_modification_wait: float = 21600.0
+    instance_store_limit: int | None = None
+    block_collection_interval: float = 3600.0
+    block_grace: float = 3600.0
+    block_check_rate: float = 4.0
 
     def __post_init__(self) -> None:
         names = [region.name for region in self.regions]
@@ -70,8 +80,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("certificate and key go together")
         if self.store is not None and not self.store.startswith(("sqlite:///", "postgresql://")):
             raise ValueError(f"store {self.store!r} begins with neither sqlite:/// nor postgresql://")
+        if self.instance_store_limit is not None and self.instance_store_limit < 1:
+            raise ValueError(f"instance_store_limit {self.instance_store_limit} is not positive")
         if self.simulated_hosts < 1:
             raise ValueError(f"simulated_hosts {self.simulated_hosts} is not positive")
+        if self.block_collection_interval <= 0 or self.block_grace < 0 or self.block_check_rate < 0:
+            raise ValueError("block_collection_interval must be positive, block_grace and block_check_rate not negative")
 
     @property
     def default_region(self) -> str:

@@ -1,6 +1,6 @@
 """What a handler is given. Made by the dispatcher, one per call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -9,6 +9,8 @@ import msgspec
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
+from pileus.engines.blocks.interface import Blocks, DraftStore
+from pileus.engines.objects.interface import Objects
 from pileus.operations.call import Call
 from pileus.records.instance import Instance
 from pileus.store import Transaction, View
@@ -46,14 +48,28 @@ class ConsoleUnavailable(Exception):
     """The host does not answer, or the guest has no screen now."""
 
 
+def no_objects() -> Objects:
+    """Where no object store was wired up."""
+    raise RuntimeError("this process has no object store")
+
+
+class NoBlocks:
+    """Where no block store was wired up."""
+
+    def session(self) -> DraftStore:
+        raise RuntimeError("this process has no block store")
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """What all calls share, wired once by ``pileus.cmd``."""
+    """What all calls share, wired once by ``pileus.cmd``. ``objects`` opens the object store when it is first asked for it."""
 
     config: Config
     clock: Clock
     sealer: Sealer
     placement: Placement
     consoles: Consoles
+    objects: Callable[[], Objects] = no_objects
+    blocks: Blocks = NoBlocks()
 
 
 class Context:
