@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from pileus.operations.call import Call, Reply
 from pileus.operations.context import Context, Environment
 from pileus.operations.errors import DryRunOperation, OperationNotAvailable
@@ -52,7 +54,7 @@ class Dispatcher:
                 "docs/coverage.md lists what is."
             )
         check_specifications(call.params, operation.taggable)
-        if call.params.get("DryRun"):
+        if operation.dry_run and call.params.get("DryRun"):
             raise DryRunOperation("Request would have succeeded, but DryRun flag is set.")
         match operation.mode:
             case "read":
@@ -60,6 +62,8 @@ class Dispatcher:
             case "async":
                 return await operation.handler(Context(call, self._env, self._store.view()), call.params)
             case "write":
+                if operation.prepare is not None:
+                    call = replace(call, params=await asyncio.to_thread(operation.prepare, call.params))
                 result = await self._store.submit(lambda tx: self._write(operation, call, tx))
                 return result if operation.then is None else await self._wait(operation.then, call, result)
 

@@ -9,6 +9,7 @@ import msgspec
 from pileus.operations.context import Context
 
 Handler = Callable[[Context, Any], Any]
+Prepare = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Mode = Literal["read", "write", "async"]
 Then = Callable[[Context, Mapping[str, Any]], Mapping[str, Any] | None]
 """Given a look at the present and what a write has answered: the answer to give; None as long as it is to be waited for."""
@@ -26,6 +27,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         taggable: the resource types that its TagSpecifications may name; the first is the default for TagSet styles.
         then: of a write, what its answer waits for once it is on record: for something that a host does. It waits for a
             bounded time, after which the write's own answer goes out.
+        prepare: of a write, makes its parameters of the caller's, in a thread and before the transaction: for what takes
+            long and needs no record.
+        dry_run: whether a call with DryRun ends before the handler; else the handler does what is left of it.
         streams: whether the request's body comes as ``Call.body`` while it arrives, and not whole among the parameters.
     """
 
@@ -38,15 +42,21 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool = False
     taggable: tuple[str, ...] = ()
     then: Then | None = None
+    prepare: Prepare | None = None
+    dry_run: bool = True
     streams: bool = False
 
 
 class Service:
-    """A service's operations, filled by the decorators in its modules. ``public``: it answers unsigned requests, too."""
+    """A service's operations, filled by the decorators in its modules.
 
-    def __init__(self, name: str, *, public: bool = False) -> None:
+    ``public``: it answers unsigned requests, too. ``dry_runs``: whether a DryRun ends before the handler (as on EC2).
+    """
+
+    def __init__(self, name: str, *, public: bool = False, dry_runs: bool = True) -> None:
         self.name = name
         self.public = public
+        self.dry_runs = dry_runs
         self._operations: dict[str, Operation] = {}
 
     @property
@@ -63,6 +73,7 @@ class Service:
         idempotent: bool = False,
         taggable: tuple[str, ...] = (),
         then: Then | None = None,
+        prepare: Prepare | None = None,
         streams: bool = False,
     ) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
@@ -78,6 +89,8 @@ class Service:
                 idempotent=idempotent,
                 taggable=taggable,
                 then=then,
+                prepare=prepare,
+                dry_run=self.dry_runs,
                 streams=streams,
             )
             return handler
@@ -96,9 +109,12 @@ class Service:
         idempotent: bool = False,
         taggable: tuple[str, ...] = (),
         then: Then | None = None,
+        prepare: Prepare | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declares an operation that changes the store in one transaction, and may ``then`` wait for what comes of it."""
-        return self._declare(name, "write", resources, idempotent=idempotent, taggable=taggable, then=then)
+        return self._declare(
+            name, "write", resources, idempotent=idempotent, taggable=taggable, then=then, prepare=prepare
+        )
 
     def waits(
         self, name: str, *, resources: tuple[str, ...] = ("*",), streams: bool = False
