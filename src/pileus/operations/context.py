@@ -1,8 +1,8 @@
 """What a handler is given. Made by the dispatcher, one per call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from pileus.engines.objects.interface import Objects
 from pileus.operations.call import Call
 from pileus.records.instance import Instance
 from pileus.store import Transaction, View
+
+
+T = TypeVar("T")
 
 
 class Placement(Protocol):
@@ -75,19 +78,32 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 class Context:
     """One call with the data that it may see and change."""
 
-    __slots__ = ("_tx", "call", "env", "view")
+    __slots__ = ("_submit", "_tx", "call", "env", "view")
 
-    def __init__(self, call: Call, env: Environment, view: View, tx: Transaction | None = None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        env: Environment,
+        view: View,
+        tx: Transaction | None = None,
+        submit: Callable[[Callable[[Transaction], Any]], Awaitable[Any]] | None = None,
+    ) -> None:
         self.call = call
         self.env = env
         self.view = view
         self._tx = tx
+        self._submit = submit
 
     @property
     def tx(self) -> Transaction:
         """The transaction of a writing operation."""
         assert self._tx is not None, f"{self.call.operation} is not declared as writing"
         return self._tx
+
+    async def submit(self, work: Callable[[Transaction], T]) -> T:
+        """Runs a transaction of a waiting operation's own; see ``Store.submit``."""
+        assert self._submit is not None, f"{self.call.operation} is not declared as waiting"
+        return await self._submit(work)
 
     @property
     def account(self) -> str:
