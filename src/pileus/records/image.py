@@ -1,10 +1,13 @@
 """Machine images."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Literal
 
 import msgspec
 
+from pileus.records.instance import DEAD, Instance, State
+from pileus.records.snapshot import Snapshot
 from pileus.records.tagged import Tagged
 
 
@@ -129,3 +132,52 @@ class Image(Tagged, frozen=True, kw_only=True):
     def snapshot_ids(self) -> tuple[str, ...]:
         """The snapshots that it is made of."""
         return tuple(dict.fromkeys(device.snapshot_id for device in self.devices if device.snapshot_id))
+
+
+class TakeSnapshots(msgspec.Struct, frozen=True, kw_only=True):
+    """Its instance is down: the snapshots that were held may be taken."""
+
+
+class StartAgain(msgspec.Struct, frozen=True, kw_only=True):
+    """Its snapshots have their instant: the instance need not be down any more."""
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """It is ready, or will never be."""
+
+    state: Literal["available", "failed"]
+    reason: str | None = None
+
+
+ImageDecision = TakeSnapshots | StartAgain | Finish | None
+
+
+def decide(image: Image, instance: Instance | None, snapshots: Mapping[str, Snapshot | None]) -> ImageDecision:
+    """What follows for an image that is being made, given its instance and its snapshots by id. Total and pure."""
+    if image.rebooting:
+        if instance is None or instance.imaging != image.id:
+            return StartAgain()
+        known = [one for one in snapshots.values() if one is not None]
+        if not _is_down(instance):
+            return None
+        if any(one.held for one in known):
+            return TakeSnapshots()
+        waiting = any(one.state == "pending" and one.taken is None for one in known)
+        return None if waiting else StartAgain()
+    if image.state != "pending":
+        return None
+    for id_, snapshot in snapshots.items():
+        if snapshot is None:
+            return Finish(state="failed", reason=f"The snapshot {id_} was deleted.")
+        if snapshot.state == "error":
+            return Finish(state="failed", reason=f"The snapshot {id_} failed: {snapshot.state_message or ''}")
+    ready = all(one is not None and one.state == "completed" for one in snapshots.values())
+    return Finish(state="available") if ready else None
+
+
+def _is_down(instance: Instance) -> bool:
+    """Whether nothing writes to the volumes of the instance, and nothing will until it is started."""
+    if instance.state in {State.STOPPED, State.TERMINATED}:
+        return True
+    seen = instance.observed
+    return seen is not None and seen.boot == instance.boot and seen.phase in DEAD

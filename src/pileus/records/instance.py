@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import ClassVar, Literal
 
 import msgspec
@@ -244,7 +245,9 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True):
 
 Decision = Enter | Relaunch | KeepConsole | LetGo | Forget | None
 
-_DEAD = frozenset({"off", "absent", "failed", "gone"})
+DEAD = frozenset({"off", "absent", "failed", "gone"})
+"""Phases of a guest without a process."""
+
 _INTERNAL = Reason(code="Server.InternalError", message="Server.InternalError: Internal error on launch")
 _REASON = re.compile(r"\b(?P<code>(?:Client|Server)\.[A-Za-z]+(?:\.[A-Za-z]+)*)(?:: *(?P<message>.*))?")
 _CLIENT_ERROR = "Client error on launch"
@@ -263,9 +266,9 @@ def decide(instance: Instance, now: datetime) -> Decision:
         case State.PENDING | State.RUNNING:
             return _decide_alive(instance, seen)
         case State.STOPPING:
-            return Enter(state=State.STOPPED) if seen and seen.phase in _DEAD else None
+            return Enter(state=State.STOPPED) if seen and seen.phase in DEAD else None
         case State.SHUTTING_DOWN:
-            if instance.host_id is not None and not (seen and seen.phase in _DEAD):
+            if instance.host_id is not None and not (seen and seen.phase in DEAD):
                 return None
             return Enter(state=State.TERMINATED) if instance.console_kept or instance.host_id is None else KeepConsole()
         case State.TERMINATED:
@@ -279,6 +282,8 @@ def decide(instance: Instance, now: datetime) -> Decision:
 def _decide_alive(instance: Instance, seen: Observed | None) -> Decision:
     if seen is None:
         return None
+    if instance.imaging is not None and seen.phase in DEAD:
+        return None  # its image has it started again
     if seen.phase == "running":
         return Enter(state=State.RUNNING) if instance.state is State.PENDING else None
     if seen.phase == "failed":
@@ -300,6 +305,11 @@ def _why_failed(detail: str) -> Reason:
     if found is None:
         return _INTERNAL
     return Reason(code=found["code"], message=f"{found['code']}: {found['message'] or _CLIENT_ERROR}")
+
+
+def store_serial(volume_id: str) -> str:
+    """The serial of a disk of an instance store as its guest sees it, of the form that EC2's have: 20 characters."""
+    return f"AWS{sha256(volume_id.encode()).hexdigest()[:17]}"
 
 
 def check_transition(before: State, after: State) -> None:

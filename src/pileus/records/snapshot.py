@@ -58,7 +58,8 @@ class Snapshot(Tagged, frozen=True, kw_only=True):
         held: it must not be taken yet, since its instance is still being shut down for it.
         parent: root digest that it is uploaded on top of, while pending.
         reseal: while pending, it gets the blocks of ``parent``, which are sealed under ``source_key_id`` (None: not
-            sealed), sealed anew under ``data_key_id``. The storage process does that, and writes root and state.
+            sealed), sealed anew under ``data_key_id``, and ``size``, which may be more than that of ``parent``. The storage
+            process does that, and writes root and state.
         writing: while pending, how it is written block by block; what is not written is as in ``parent``, whose key is
             ``source_key_id``.
         line: of one written block by block, the volume or first snapshot whose line it continues.

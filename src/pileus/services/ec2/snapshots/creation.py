@@ -16,6 +16,7 @@ from pileus.operations.context import Context
 from pileus.operations.tags import merged, tag_set, tags_for
 from pileus.records import Instance, Snapshot, Volume
 from pileus.records.instance import State
+from pileus.records.volume import GIB
 from pileus.services.ec2.errors import (
     IncorrectInstanceState,
     IncorrectState,
@@ -130,7 +131,8 @@ def _boot_content(context: Context, volume: Volume) -> str | None:
 
 def _of_source(context: Context, volume: Volume, snapshot: Snapshot) -> Snapshot:
     """The snapshot of a volume that nobody has written to: what the volume was made of, or nothing."""
-    if volume.source_root is not None and volume.source_key_id != volume.data_key_id:
+    grown = volume.size * GIB > volume.source_bytes
+    if volume.source_root is not None and (grown or volume.source_key_id != volume.data_key_id):
         return replace(
             snapshot,
             parent=volume.source_root,
