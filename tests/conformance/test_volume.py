@@ -57,9 +57,9 @@ async def test_a_volume_is_there_once_it_is_ensured_and_gone_once_it_is_removed(
     assert not list(await volumes.observe())
     await volumes.ensure(spec("vol-1"))
     await volumes.ensure(spec("vol-2", image=None))
-    assert sorted(await volumes.observe()) == ["vol-1", "vol-2"]
+    assert [state.volume_id for state in await volumes.observe()] == ["vol-1", "vol-2"]
     await volumes.remove("vol-1")
-    assert list(await volumes.observe()) == ["vol-2"]
+    assert [state.volume_id for state in await volumes.observe()] == ["vol-2"]
 
 
 async def test_everything_can_be_said_twice(volumes: Volumes) -> None:

@@ -4,12 +4,15 @@ It may be killed at any instruction: what it knows is on disk or can be seen in 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
+from pileus.agent.chains import Chains
+from pileus.agent.disks import VolumeAccess
 from pileus.agent.guest import Surroundings
 from pileus.agent.guests import GuestKeeper
 from pileus.agent.inventory import Capacity
@@ -19,12 +22,14 @@ from pileus.agent.metadata.service import MetadataService
 from pileus.agent.networking import NetworkKeeper
 from pileus.agent.reports import Board
 from pileus.agent.sightings import Sightings
+from pileus.agent.snapshots import SnapshotKeeper, SnapshotSurroundings
 from pileus.agent.state import StateDirectory
+from pileus.agent.upkeep import Upkeep
 from pileus.agent.uplink import Uplink
 from pileus.agent.volumes import VolumeKeeper
 from pileus.base.clock import Clock
-from pileus.drivers.errors import DriverError
-from pileus.drivers.hypervisor.interface import Hypervisor
+from pileus.drivers.errors import DriverError, RetryableError
+from pileus.drivers.hypervisor.interface import DiskLayer, Hypervisor
 from pileus.drivers.image.interface import Images
 from pileus.drivers.network.interface import Network
 from pileus.drivers.volume.interface import Volumes
@@ -54,6 +59,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
         patience: seconds after which a guest is told again (to go off, to reboot) what it didn't follow.
         survey_interval: seconds between looks at everything, each followed by a full report.
         images_interval: seconds between looks for new images.
+        uploads_at_once: how many snapshots are uploaded at the same time.
     """
 
     host_id: str
@@ -64,6 +70,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 10.0
     survey_interval: float = 30.0
     images_interval: float = 3.0
+    uploads_at_once: int = 1
 
 
 class Agent:
@@ -83,20 +90,51 @@ class Agent:
         self._board = Board(settings.host_id, clock)
         self._metadata = MetadataService(drivers.network, settings.state_dir / "metadata", clock)
         self._sightings = Sightings(drivers.hypervisor)
+        self._chains = Chains()
+        access = VolumeAccess(
+            ready=self._volume_ready,
+            size=self._volume_size,
+            hold=self._chains.hold,
+            layers=self._open_layers,
+            changed=self._disk_changed,
+        )
         self._guests = GuestKeeper(
             Surroundings(
                 hypervisor=drivers.hypervisor,
-                launcher=Launcher(drivers.hypervisor, drivers.images, drivers.volumes, drivers.network),
+                launcher=Launcher(drivers.hypervisor, drivers.images, access, drivers.network),
                 sightings=self._sightings,
                 board=self._board,
                 clock=clock,
                 prepare=self._prepare,
+                volumes=access,
                 released=self._released,
                 launch_limit=settings.launch_limit,
                 patience=settings.patience,
             )
         )
-        self._volumes = VolumeKeeper(drivers.volumes, self._guests.use, self._board, clock)
+        self._snapshots = SnapshotKeeper(
+            SnapshotSurroundings(
+                volumes=drivers.volumes,
+                hypervisor=drivers.hypervisor,
+                chains=self._chains,
+                board=self._board,
+                clock=clock,
+                holder=self._guests.holder,
+                ready=self._volume_made,
+                done=self._volume_to_tidy,
+                uploads_at_once=settings.uploads_at_once,
+            )
+        )
+        self._volumes = VolumeKeeper(drivers.volumes, self._guests.use, self._snapshots.held, self._board, clock)
+        self._upkeep = Upkeep(
+            drivers.volumes,
+            drivers.hypervisor,
+            self._chains,
+            self._snapshots,
+            self._guests.holder,
+            lambda _: self._look_loop.wake(),
+            clock,
+        )
         self._network = NetworkKeeper(drivers.network, self._metadata, self._guests.held_interfaces, self._board, clock)
 
     async def run(self) -> None:
@@ -155,7 +193,9 @@ class Agent:
     async def _open(self) -> None:
         await self._metadata.open()
         await self._drivers.network.open()
+        await self._drivers.volumes.open(self.open_key, self._volume_changed)
         await self._drivers.hypervisor.open(self._guests.changed)
+        self._look_loop = self._start_loop("volumes", self._volumes.look)
         await self._look_for_images()
         await self._survey_everything()
         if (spec := await asyncio.to_thread(self._state.load_spec)) is not None:
@@ -169,11 +209,14 @@ class Agent:
         """Lets go of everything and touches nothing: guests, packets and volumes go on."""
         for loop in self._loops:
             await loop.stop()
+        await self._upkeep.close()
+        await self._snapshots.close()
         await self._guests.close()
         await self._volumes.close()
         await self._network.close()
         await self._metadata.close()
         await self._drivers.hypervisor.close()
+        await self._drivers.volumes.close()
         await self._drivers.network.close()
 
     def _start_loop(self, name: str, work: Callable[[], Awaitable[float | None]]) -> Loop:
@@ -207,6 +250,7 @@ class Agent:
         self._spec = spec
         self._metadata.accept(spec.guests)
         self._network.accept(spec.revision, spec.network)
+        self._snapshots.accept(spec.snapshots)
         self._volumes.accept(spec.volumes)
         self._guests.accept(spec.guests)
 
@@ -214,12 +258,44 @@ class Agent:
         interfaces = frozenset(nic.interface_id for nic in guest.nics)
         await self._network.ready(interfaces)
         for disk in guest.disks:
-            await self._volumes.ready(disk.volume_id)
+            await self._volume_ready(disk.volume_id)
 
     def _released(self, guest: GuestSpec) -> None:
         self._network.wake()
         for disk in guest.disks:
-            self._volumes.wake(disk.volume_id)
+            self._disk_changed(disk.volume_id, None)
+
+    # Volumes, between those who keep them, use them and tidy them up
+
+    def _volume_size(self, volume_id: str) -> int | None:
+        return self._volumes.size(volume_id)
+
+    async def _volume_ready(self, volume_id: str) -> None:
+        await self._volumes.ready(volume_id)
+        await self._snapshots.settled(volume_id)
+
+    async def _volume_made(self, volume_id: str) -> None:
+        """For a snapshot, which may also be one of a volume that is to go: whether it is here is for the driver to say."""
+        with contextlib.suppress(RetryableError):
+            await self._volumes.ready(volume_id)
+
+    async def _open_layers(self, volume_id: str) -> tuple[DiskLayer, ...]:
+        volumes = self._drivers.volumes
+        if await volumes.uncovered(volume_id) is not None and await self._guests.holder(volume_id) is None:
+            await volumes.covered(volume_id)
+        return await volumes.layers(volume_id)
+
+    def _disk_changed(self, volume_id: str, size: int | None) -> None:
+        self._volumes.given(volume_id, size)
+        self._upkeep.wake(volume_id)
+
+    def _volume_to_tidy(self, volume_id: str) -> None:
+        self._volumes.wake(volume_id)
+        self._upkeep.wake(volume_id)
+
+    def _volume_changed(self, volume_id: str) -> None:
+        self._look_loop.wake()
+        self._upkeep.wake(volume_id)
 
     # What changes without anyone saying so
 
@@ -241,6 +317,7 @@ class Agent:
     async def _survey_everything(self) -> float:
         await self._guests.survey()
         await self._volumes.survey()
+        await self._upkeep.survey(self._volumes.states)
         await self._network.survey()
         self._board.want_full()
         return self._settings.survey_interval

@@ -63,8 +63,12 @@ def describe(
     state: GuestState | None,
     trouble: Trouble | None = None,
     accelerator: str = "",
+    wiring: int | None = None,
 ) -> GuestObservation | None:
-    """What the control plane is told of a guest; None when there is nothing to tell."""
+    """What the control plane is told of a guest; None when there is nothing to tell.
+
+    ``wiring`` is that which ``state`` is about; None: the spec's own.
+    """
     if spec is None and state is None:
         return None
     phase, boot = _phase(spec, state), _boot(spec, state)
@@ -83,7 +87,7 @@ def describe(
         impaired=state.impaired if state is not None and running else False,
         accelerator=accelerator if running else "",
         volumes=state.volumes if state is not None and running else (),
-        wiring=spec.wiring if spec is not None else 0,
+        wiring=(spec.wiring if spec is not None else 0) if wiring is None else wiring,
     )
 
 

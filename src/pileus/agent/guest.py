@@ -1,11 +1,13 @@
 """One guest of this host, and the loop that makes it what its spec says."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 
 import msgspec
 
 from pileus.agent.decide import Step, Trouble, describe, next_step
+from pileus.agent.disks import GuestDisks, VolumeAccess
 from pileus.agent.launch_watch import LaunchWatch
 from pileus.agent.launcher import Launcher
 from pileus.agent.loop import Loop
@@ -24,6 +26,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         prepare: waits until the guest's volumes and interfaces are there. Raises DriverError.
+        volumes: how disks come into running guests.
         released: told when a guest went off that had volumes and interfaces in use.
         launch_limit: seconds in which a launched guest must say something on its console; None: for ever.
         patience: seconds after which a step is taken again that did not lead to anything.
@@ -35,6 +38,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     board: Board
     clock: Clock
     prepare: Callable[[GuestSpec], Awaitable[None]]
+    volumes: VolumeAccess
     released: Callable[[GuestSpec], None]
     launch_limit: float | None
     patience: float
@@ -52,6 +56,18 @@ class Guest:
         self._pressed_at: float | None = None
         self._was_running = self.running
         self._watch = LaunchWatch(instance_id, around.hypervisor, around.clock, around.launch_limit)
+        self._wirings: list[int] = []
+        self._disks = GuestDisks(
+            instance_id,
+            lambda: self.spec,
+            self._acting,
+            around.hypervisor,
+            around.sightings,
+            around.volumes,
+            around.board,
+            around.clock,
+            around.patience,
+        )
         self._loop = Loop(f"guest {instance_id}", self._pass, around.clock)
 
     @property
@@ -78,22 +94,29 @@ class Guest:
             self._loop.interrupt()
         elif spec != before:
             self._loop.wake()
+        if spec is not None and before is not None and spec.wiring != before.wiring:
+            self._disks.interrupt()
+        else:
+            self._disks.look()
 
     def wake(self) -> None:
         """Looks at the guest again: something about it changed on this host."""
         self._loop.wake()
 
     async def stop(self) -> None:
-        """Ends the loop; the guest itself goes on."""
+        """Ends the loops; the guest itself goes on."""
         await self._loop.stop()
+        await self._disks.stop()
 
     async def _pass(self) -> float | None:
         taken: Step | None = None
         while True:
+            wiring = self._wiring()
             state = (await self._around.sightings.fresh()).get(self.instance_id)
             self._notice(state)
             step = next_step(self.spec, state, self._stopping_for())
-            self._tell(state)
+            self._tell(state, wiring)
+            self._disks.look()
             if step == "rest":
                 if not await self._watch.hangs():
                     return self._watch.remaining
@@ -140,13 +163,15 @@ class Guest:
         try:
             await self._around.prepare(spec)
             await self._watch.begin(spec.boot)
-            await self._around.launcher.start(spec)
+            with self._acting(spec):
+                await self._around.launcher.start(spec)
+            self._disks.launched(spec)
         except PermanentError as error:
             log.error("guest can't be started", extra={"instance": self.instance_id, "reason": str(error)})  # noqa: TRY400 - the reason is the whole story
             self._trouble = Trouble(boot=spec.boot, detail=str(error), permanent=True)
         except DriverError as error:
             self._trouble = Trouble(boot=spec.boot, detail=str(error), permanent=False)
-            self._tell(self._around.sightings.latest.get(self.instance_id))
+            self._tell(self._around.sightings.latest.get(self.instance_id), min(spec.wiring, self._wiring()))
             raise
         else:
             self._trouble = None
@@ -164,9 +189,23 @@ class Guest:
     def _stopping_for(self) -> float:
         return 0.0 if self._pressed_at is None else self._around.clock.monotonic() - self._pressed_at
 
-    def _tell(self, state: GuestState | None) -> None:
+    @contextmanager
+    def _acting(self, spec: GuestSpec) -> Generator[None]:
+        """Disks of ``spec`` are on their way into the guest: what is seen meanwhile answers no newer wish."""
+        self._wirings.append(spec.wiring)
+        try:
+            yield
+        finally:
+            self._wirings.remove(spec.wiring)
+            self._loop.wake()
+
+    def _wiring(self) -> int:
+        """The newest wish about disks that a look which begins now answers."""
+        return min([*self._wirings, self.spec.wiring if self.spec is not None else 0])
+
+    def _tell(self, state: GuestState | None, wiring: int) -> None:
         accelerator = self._around.hypervisor.accelerator
-        observation = describe(self.instance_id, self.spec, state, self._trouble, accelerator)
+        observation = describe(self.instance_id, self.spec, state, self._trouble, accelerator, wiring)
         if observation is None:
             self._around.board.drop(self.instance_id)
         else:

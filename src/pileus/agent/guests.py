@@ -49,13 +49,22 @@ class GuestKeeper:
         )
 
     def use(self, volume_id: str) -> bool:
-        """Whether a running guest has the volume."""
+        """Whether a running guest has the volume, or had it in its last spec."""
         return any(
+            volume_id in state.volumes for state in self._around.sightings.latest.values() if state.running
+        ) or any(
             disk.volume_id == volume_id
             for guest in self._guests.values()
             if guest.running and guest.last_listed is not None
             for disk in guest.last_listed.disks
         )
+
+    async def holder(self, volume_id: str) -> str | None:
+        """Looks which guest's process has the volume open now. Raises DriverError."""
+        for state in (await self._around.sightings.fresh()).values():
+            if state.running and volume_id in state.volumes:
+                return state.instance_id
+        return None
 
     async def close(self) -> None:
         """Stops all loops; the guests run on."""

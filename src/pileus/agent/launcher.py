@@ -3,17 +3,17 @@
 import os
 from contextlib import ExitStack
 
-from pileus.drivers.hypervisor.interface import BootFiles, Disk, Hypervisor
+from pileus.agent.disks import VolumeAccess, attachment
+from pileus.drivers.hypervisor.interface import BootFiles, Hypervisor
 from pileus.drivers.image.interface import Images
 from pileus.drivers.network.interface import Network
-from pileus.drivers.volume.interface import Volumes
 from pileus.hostapi.spec import GuestSpec
 
 
 class Launcher:
     """The last step of a launch, once the guest's volumes and interfaces are there."""
 
-    def __init__(self, hypervisor: Hypervisor, images: Images, volumes: Volumes, network: Network) -> None:
+    def __init__(self, hypervisor: Hypervisor, images: Images, volumes: VolumeAccess, network: Network) -> None:
         self._hypervisor = hypervisor
         self._images = images
         self._volumes = volumes
@@ -22,15 +22,11 @@ class Launcher:
     async def start(self, guest: GuestSpec) -> None:
         """Starts the guest. Raises DriverError."""
         boot_files = await self._boot_files(guest.image)
-        disks = [
-            Disk(
-                volume_id=disk.volume_id,
-                index=disk.index,
-                serial=disk.serial,
-                layers=await self._volumes.layers(disk.volume_id),
-            )
-            for disk in guest.disks
-        ]
+        async with self._volumes.hold([disk.volume_id for disk in guest.disks]):
+            await self._start(guest, boot_files)
+
+    async def _start(self, guest: GuestSpec, boot_files: BootFiles) -> None:
+        disks = [attachment(disk, await self._volumes.layers(disk.volume_id), None) for disk in guest.disks]
         with ExitStack() as opened:
             taps: dict[str, int] = {}
             for nic in guest.nics:
@@ -38,7 +34,9 @@ class Launcher:
                 opened.callback(os.close, taps[nic.interface_id])
             await self._hypervisor.ensure_running(guest, boot_files, disks, taps)
 
-    async def _boot_files(self, image: str) -> BootFiles:
+    async def _boot_files(self, image: str | None) -> BootFiles:
+        if image is None:
+            return BootFiles()
         manifest, directory = await self._images.locate(image)
         return BootFiles(
             kernel=directory / manifest.kernel if manifest.kernel else None,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from pileus.base.clock import Clock
-from pileus.hostapi.observation import GuestObservation, HostReport, VolumeObservation
+from pileus.hostapi.observation import GuestObservation, HostReport, SnapshotObservation, VolumeObservation
 
 
 class Board:
@@ -19,6 +19,7 @@ class Board:
         self._coalesce = coalesce
         self._guests: dict[str, GuestObservation] = {}
         self._volumes: dict[str, VolumeObservation] = {}
+        self._snapshots: dict[str, SnapshotObservation] = {}
         self._revision = 0
         self._network_ready = False
         self._changed: set[str] = set()
@@ -37,6 +38,12 @@ class Board:
             self._volumes[observation.volume_id] = observation
             self._mark(observation.volume_id)
 
+    def put_snapshot(self, observation: SnapshotObservation) -> None:
+        """Notes how far a snapshot is."""
+        if self._snapshots.get(observation.snapshot_id) != observation:
+            self._snapshots[observation.snapshot_id] = observation
+            self._mark(observation.snapshot_id)
+
     def put_network(self, revision: int, *, ready: bool) -> None:
         """Notes the spec's revision, and whether its network is applied."""
         if (self._revision, self._network_ready) != (revision, ready):
@@ -44,9 +51,10 @@ class Board:
             self._mark()
 
     def drop(self, resource_id: str) -> None:
-        """Forgets a guest or volume that is neither wanted nor there; the next full report says so by silence."""
+        """Forgets what is neither wanted nor there; the next full report says so by silence."""
         self._guests.pop(resource_id, None)
         self._volumes.pop(resource_id, None)
+        self._snapshots.pop(resource_id, None)
         self._changed.discard(resource_id)
 
     def volume_ids(self) -> Iterable[str]:
@@ -70,6 +78,7 @@ class Board:
             revision=self._revision,
             guests=tuple(guest for guest in self._guests.values() if full or guest.instance_id in changed),
             volumes=tuple(volume for volume in self._volumes.values() if full or volume.volume_id in changed),
+            snapshots=tuple(each for each in self._snapshots.values() if full or each.snapshot_id in changed),
             network_ready=self._network_ready,
             full=full,
         )

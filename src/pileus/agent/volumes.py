@@ -1,30 +1,54 @@
 """Keeps the volumes of this host as its spec says. One loop per volume."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from pileus.agent.loop import Loop, Signal
 from pileus.agent.reports import Board
 from pileus.base.clock import Clock
 from pileus.drivers.errors import PermanentError, RetryableError
-from pileus.drivers.volume.interface import Volumes
+from pileus.drivers.volume.interface import Volumes, VolumeState
 from pileus.hostapi.observation import VolumeObservation
 from pileus.hostapi.spec import VolumeSpec
 
 
 class VolumeKeeper:
-    """All volumes of the host. ``in_use`` says whether a running guest has the volume: then it is not removed."""
+    """All volumes of the host.
 
-    def __init__(self, volumes: Volumes, in_use: Callable[[str], bool], board: Board, clock: Clock) -> None:
+    ``in_use`` says whether a running guest has the volume: then it is not removed, and it grows in the guest. ``held``
+    says whether a snapshot of it is still on its way: then it is not removed either.
+    """
+
+    def __init__(
+        self,
+        volumes: Volumes,
+        in_use: Callable[[str], bool],
+        held: Callable[[str], bool],
+        board: Board,
+        clock: Clock,
+    ) -> None:
         self._volumes = volumes
         self._in_use = in_use
+        self._held = held
         self._board = board
         self._clock = clock
         self._specs: dict[str, VolumeSpec] = {}
+        self._states: Mapping[str, VolumeState] = {}
         self._loops: dict[str, Loop] = {}
         self._made: dict[str, VolumeSpec] = {}
         self._failed: dict[str, str] = {}
+        self._given: dict[str, int] = {}
         self._settled = Signal()
+
+    @property
+    def states(self) -> Mapping[str, VolumeState]:
+        """What was there when it was last looked at, by volume id."""
+        return self._states
+
+    def size(self, volume_id: str) -> int | None:
+        """The bytes that the spec asks for; None when it doesn't list the volume."""
+        spec = self._specs.get(volume_id)
+        return None if spec is None else spec.size
 
     def accept(self, specs: Iterable[VolumeSpec]) -> None:
         """Takes a new spec. A volume that it no longer lists stays on the host."""
@@ -61,16 +85,29 @@ class VolumeKeeper:
                 raise PermanentError(f"volume {volume_id}: {detail}")
             await self._settled.wait()
 
+    def given(self, volume_id: str, size: int | None) -> None:
+        """A guest got the volume and gave it this size, or (None) lost it."""
+        if size is None:
+            self._given.pop(volume_id, None)
+        else:
+            self._given[volume_id] = size
+            self._made.pop(volume_id, None)
+        self.wake(volume_id)
+
     async def survey(self) -> None:
         """Looks which volumes exist, so that those which nobody lists are reported too, and lets go of idle loops."""
-        present = set(await self._volumes.observe())
+        await self.look()
         for volume_id in self._board.volume_ids():
-            if volume_id not in present and volume_id not in self._specs:
+            if volume_id not in self._states and volume_id not in self._specs:
                 self._board.drop(volume_id)
-        for volume_id in present - self._specs.keys():
-            self._board.put_volume(VolumeObservation(volume_id=volume_id, phase="present"))
         for volume_id in self._loops.keys() - self._specs.keys():
             await self._loops.pop(volume_id).stop()
+
+    async def look(self) -> None:
+        """Looks at all volumes and says what they are like. Raises DriverError."""
+        self._states = {state.volume_id: state for state in await self._volumes.observe()}
+        for volume_id in self._states:
+            self._tell(volume_id)
 
     async def close(self) -> None:
         """Stops all loops; the volumes stay as they are."""
@@ -82,10 +119,11 @@ class VolumeKeeper:
             return
         try:
             if spec.state == "present":
-                await self._volumes.ensure(spec)
+                if not self._grows_in_guest(spec):
+                    await self._volumes.ensure(spec)
                 self._made[volume_id] = spec
-                self._board.put_volume(VolumeObservation(volume_id=volume_id, phase="present"))
-            elif not self._in_use(volume_id):  # else the guest's keeper wakes this loop once the guest is off
+                await self.look()
+            elif not self._in_use(volume_id) and not self._held(volume_id):  # else this is woken when that is over
                 self._made.pop(volume_id, None)
                 await self._volumes.remove(volume_id)
                 self._board.put_volume(VolumeObservation(volume_id=volume_id, phase="gone"))
@@ -94,3 +132,27 @@ class VolumeKeeper:
                 self._failed[volume_id] = str(error)
             self._board.put_volume(VolumeObservation(volume_id=volume_id, phase="failed", detail=str(error)))
         self._settled.fire()
+
+    def _grows_in_guest(self, spec: VolumeSpec) -> bool:
+        """A volume that a guest has open is grown by whoever keeps that guest's disks, and then is what it should be."""
+        state = self._states.get(spec.volume_id)
+        if state is None or spec.size < state.size or not self._in_use(spec.volume_id):
+            return False
+        return self._given.get(spec.volume_id, 0) < spec.size
+
+    def _tell(self, volume_id: str) -> None:
+        state = self._states.get(volume_id)
+        if state is None or volume_id in self._failed:
+            return
+        spec = self._specs.get(volume_id)
+        if spec is not None and spec.state == "gone":
+            return
+        self._board.put_volume(
+            VolumeObservation(
+                volume_id=volume_id,
+                phase="failed" if state.detail else "present",
+                size=state.size,
+                filled=state.filled,
+                detail=state.detail,
+            )
+        )

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 
 from pileus.base import process
@@ -23,6 +23,7 @@ from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.hypervisor.interface import DiskLayer
 from pileus.drivers.image.interface import Images
 from pileus.drivers.volume import qcow2
+from pileus.drivers.volume.interface import OpenKey, VolumeState
 from pileus.hostapi.spec import VolumeSpec
 
 DISK = "disk.qcow2"
@@ -86,14 +87,28 @@ class LocalVolumes:
                 _flush(self._directory)
                 await asyncio.to_thread(shutil.rmtree, doomed)
 
-    async def observe(self) -> Sequence[str]:
-        """The ids of all whole volumes. What an earlier process left unfinished is removed."""
+    async def open(self, keys: OpenKey, on_change: Callable[[str], None]) -> None:
+        """Nothing is kept in memory."""
+
+    async def close(self) -> None:
+        """Nothing goes on in the background."""
+
+    async def uncovered(self, volume_id: str) -> tuple[str, DiskLayer] | None:
+        """No volume is covered yet."""
+        return None
+
+    async def next_merge(self, volume_id: str, keep: Collection[str] = ()) -> Path | None:
+        """No volume has frozen layers yet."""
+        return None
+
+    async def observe(self) -> Sequence[VolumeState]:
+        """All whole volumes. What an earlier process left unfinished is removed."""
         if not self._directory.exists():
             return ()
-        volumes: list[str] = []
+        volumes: list[VolumeState] = []
         for entry in sorted(self._directory.iterdir()):
             if not entry.name.startswith("."):
-                volumes.append(entry.name)
+                volumes.append(VolumeState(volume_id=entry.name, size=_read_size(entry / DISK)))
             elif entry not in self._unfinished:
                 await asyncio.to_thread(shutil.rmtree, entry, ignore_errors=True)
         return volumes

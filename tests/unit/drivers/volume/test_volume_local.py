@@ -115,7 +115,7 @@ async def test_killed_at_any_moment_every_volume_is_whole_or_absent(tmp_path: Pa
         child.kill()
         child.communicate()
         volumes = LocalVolumes(tmp_path, NoImages())  # type: ignore[arg-type]
-        for volume_id in await volumes.observe():
-            (layer,) = await volumes.layers(volume_id)
+        for state in await volumes.observe():
+            (layer,) = await volumes.layers(state.volume_id)
             await process.run("qemu-img", "check", "-q", "-U", str(layer.path))
         assert not [path for path in (tmp_path / "volumes").iterdir() if path.name.startswith(".")]
