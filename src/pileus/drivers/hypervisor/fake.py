@@ -211,7 +211,7 @@ class FakeHypervisor:
         fresh = tuple(volume for volume, top in tops.items() if disks[volume].layers[0].path != top.path)
         for volume_id in fresh:
             below, *rest = disks[volume_id].layers
-            frozen = msgspec.structs.replace(below, writable=False)
+            frozen = msgspec.structs.replace(below, writable=False, mergeable=True)
             self._put_layers(disks, volume_id, (tops[volume_id], frozen, *rest))
         if fresh:
             self.host.freezes.append(fresh)
@@ -225,7 +225,7 @@ class FakeHypervisor:
         if layer not in paths:
             return
         place = paths.index(layer)
-        if place == 0 or place + 1 == len(layers) or layers[place + 1].format == "nbd":
+        if place == 0 or place + 1 == len(layers) or not layers[place + 1].mergeable:
             raise PermanentError(f"{layer} of {volume_id} has nothing above it, or nothing below it to be merged into")
         self._put_layers(disks, volume_id, (*layers[:place], *layers[place + 1 :]))
 

@@ -38,6 +38,10 @@ class DiskLayer(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None = None
     export: str = ""
 
+    def __repr__(self) -> str:
+        """Without the key: this may be logged."""
+        return f"DiskLayer({str(self.path)!r}, {self.format!r}, {self.export!r}, writable={self.writable})"
+
 
 def passphrase(key: bytes) -> str:
     """What opens a LUKS layer under this data key: QEMU takes only text."""

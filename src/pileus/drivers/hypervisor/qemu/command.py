@@ -4,12 +4,14 @@ QEMU opens no file of ours by name: disks, taps, kernel and the monitor's socket
 unprivileged user needs no right to any path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from pileus.drivers.hypervisor.interface import Disk, DiskLayer
+from pileus.drivers.hypervisor.interface import Disk
+from pileus.drivers.hypervisor.qemu import nodes
+from pileus.drivers.hypervisor.qemu.layers import OpenLayer
 from pileus.hostapi.spec import GuestSpec, NicSpec
 
 CONSOLE_DEVICE = "console"
@@ -30,20 +32,20 @@ _VENDOR = "Amazon EC2"
 class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
     """Open files that QEMU inherits, under the numbers that it sees.
 
-    ``monitor`` is a listening unix socket; ``disks`` has one number for each layer of each disk; ``taps`` one for each
+    ``monitor`` is a listening unix socket; ``disks`` has the open layers of each disk; ``taps`` one number for each
     interface of the guest, in its order.
     """
 
     monitor: int
     kernel: int | None = None
     initrd: int | None = None
-    disks: tuple[tuple[int, ...], ...] = ()
+    disks: tuple[tuple[OpenLayer, ...], ...] = ()
     taps: tuple[int, ...] = ()
 
     def all(self) -> tuple[int, ...]:
         """Every descriptor here."""
         single = (self.monitor, self.kernel, self.initrd)
-        layers = (number for disk in self.disks for number in disk)
+        layers = (number for disk in self.disks for layer in disk for number in layer.descriptors())
         return (*(number for number in single if number is not None), *layers, *self.taps)
 
 
@@ -86,7 +88,7 @@ def command_line(
         *("-object", "rng-builtin,id=random", *_device("virtio-rng-pci", id="rng", rng="random")),
         *_kernel(descriptors, cmdline),
         *(word for nic, fd in zip(guest.nics, descriptors.taps, strict=True) for word in _nic(nic, fd)),
-        *(word for disk, fds in zip(disks, descriptors.disks, strict=True) for word in _disk(disk, fds)),
+        *(word for disk, layers in zip(disks, descriptors.disks, strict=True) for word in _disk(disk, layers)),
     ]
 
 
@@ -116,31 +118,45 @@ def _nic(nic: NicSpec, fd: int) -> list[str]:
     return ["-netdev", f"tap,id={name}-tap,fd={fd}", *device]
 
 
-def _disk(disk: Disk, fds: Sequence[int]) -> list[str]:
-    """The layers as block nodes, bottom first, and the device over them. Node names are ``disk<index>-<layer>``."""
-    name = f"disk{disk.index}"
+def _disk(disk: Disk, layers: Sequence[OpenLayer]) -> list[str]:
+    """The layers as block nodes, bottom first, and the device over them: see ``nodes``."""
     words: list[str] = []
-    for depth, (layer, fd) in reversed(list(enumerate(zip(disk.layers, fds, strict=True)))):
-        below = f"{name}-{depth + 1}" if depth + 1 < len(disk.layers) else None
-        words += _layer(f"{name}-{depth}", layer, fd, below)
-    boot: dict[str, Any] = {"bootindex": 1} if disk.index == 0 else {}
-    return [*words, *_device("virtio-blk-pci", id=name, drive=f"{name}-0", serial=disk.serial, **boot)]
+    below: str | None = None
+    for layer in reversed(layers):
+        words += _layer(layer, below)
+        below = layer.node
+    assert below is not None
+    boot = {"bootindex": 1} if disk.index == 0 else {}
+    return [
+        *words,
+        *("-object", _json(nodes.group(disk))),
+        *("-blockdev", _json(nodes.throttle(disk.volume_id, below))),
+        *("-device", _json({**nodes.device(disk), **boot})),
+    ]
 
 
-def _layer(node: str, layer: DiskLayer, fd: int, below: str | None) -> list[str]:
-    # QEMU's own locks are off because it would hold those of a layer frozen by a snapshot for ever: we lock the
-    # descriptor that it inherits instead (see ``launch``).
-    common: dict[str, Any] = {"read-only": not layer.writable, "discard": "unmap"}
-    file = {"driver": "file", "node-name": f"{node}-file", "filename": f"/dev/fdset/{fd}", "locking": "off", **common}
-    data = {"driver": layer.format, "node-name": node, "file": f"{node}-file", **common}
-    if layer.format == "qcow2":
-        data["backing"] = below
-    return ["-add-fd", f"fd={fd},set={fd}", "-blockdev", _json(file), "-blockdev", _json(data)]
+def _layer(opened: OpenLayer, below: str | None) -> list[str]:
+    node, layer = opened.node, opened.layer
+    if opened.directory is not None:
+        return ["-blockdev", _json(nodes.server(node, layer, opened.directory))]
+    words: list[str] = []
+    for descriptor in (opened.reader, opened.writer):
+        if descriptor is not None:
+            opaque = nodes.label(node, layer.path).replace(",", ",,")
+            words += ["-add-fd", f"fd={descriptor},set={opened.reader},opaque={opaque}"]
+    if opened.key is not None:
+        key = {"qom-type": "secret", "id": nodes.secret(node), "file": f"/dev/fd/{opened.key}"}
+        words += ["-object", _json(key)]
+    assert opened.reader is not None
+    file = nodes.file(node, opened.reader, writable=opened.writer is not None)
+    encrypted = layer.key is not None
+    data = nodes.contents(node, layer.format, below, encrypted=encrypted, read_only=not layer.writable)
+    return [*words, "-blockdev", _json(file), "-blockdev", _json(data)]
 
 
 def _device(driver: str, **properties: Any) -> list[str]:
     return ["-device", _json({"driver": driver, **properties})]
 
 
-def _json(value: dict[str, Any]) -> str:
+def _json(value: Mapping[str, Any]) -> str:
     return msgspec.json.encode(value).decode()

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pileus.base.clock import Clock, SystemClock
 from pileus.drivers.errors import PermanentError, RetryableError
-from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
-from pileus.drivers.hypervisor.qemu import confinement
+from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer, GuestState
+from pileus.drivers.hypervisor.qemu import confinement, nodes
 from pileus.drivers.hypervisor.qemu.cgroup import Cgroups
 from pileus.drivers.hypervisor.qemu.guest import Guest
 from pileus.drivers.hypervisor.qemu.home import Home, Record, host_boot_id, tidy
@@ -18,6 +18,8 @@ from pileus.drivers.hypervisor.qemu.process import holders
 from pileus.hostapi.spec import GuestSpec
 
 _T = TypeVar("_T")
+
+_SHORTEST_STEP, _LONGEST_STEP = 0.02, 0.5  # seconds between looks at a merge
 
 
 class QemuHypervisor:
@@ -100,8 +102,7 @@ class QemuHypervisor:
             RetryableError: anything else; nothing runs.
         """
         for disk in disks:
-            if len(disk.serial) > 20 or any(layer.writable for layer in disk.layers[1:]):
-                raise PermanentError(f"{disk.volume_id}: the serial is too long, or a lower layer is writable")
+            nodes.check(disk)
         known = self._guests.get(guest.instance_id)
         if known is None:
             uid = confinement.free_uid(self._uids, {other.record.uid for other in self._guests.values()})
@@ -138,6 +139,38 @@ class QemuHypervisor:
         """Every guest of which a start was completed."""
         states = (guest.state() for guest in self._guests.values())
         return [state for state in states if state is not None]
+
+    async def plug(self, instance_id: str, disk: Disk) -> None:
+        """Adds a disk to a running guest, or gives one that is there its size and limits; see the interface."""
+        if (guest := self._guests.get(instance_id)) is not None:
+            await self._to_the_end(guest.plug(disk))
+
+    async def unplug(self, instance_id: str, volume_id: str, *, force: bool = False) -> None:
+        """Asks the guest to let a disk go, or takes its data away; see the interface."""
+        if (guest := self._guests.get(instance_id)) is not None:
+            await self._to_the_end(guest.unplug(volume_id, force=force))
+
+    async def freeze(self, instance_id: str, tops: Mapping[str, DiskLayer]) -> None:
+        """Puts fresh layers over volumes of a running guest, all at one instant; see the interface."""
+        if (guest := self._guests.get(instance_id)) is not None:
+            await self._to_the_end(guest.freeze(tops))
+
+    async def merge(self, instance_id: str, volume_id: str, layer: Path) -> None:
+        """Merges a frozen layer into the one below. May be cancelled: the next call goes on with it."""
+        guest = self._guests.get(instance_id)
+        if guest is None or (pid := guest.pid) is None:
+            return
+        pause = _SHORTEST_STEP
+        while not await self._to_the_end(guest.merge_step(pid, volume_id, layer)):
+            await self._machine.clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_STEP)
+            if self._guests.get(instance_id) is not guest:
+                raise RetryableError(f"{instance_id} is not looked after any more")
+
+    async def swap_base(self, instance_id: str, volume_id: str, base: DiskLayer) -> None:
+        """Exchanges the lowest layer of a volume; see the interface."""
+        if (guest := self._guests.get(instance_id)) is not None:
+            await self._to_the_end(guest.swap_base(volume_id, base))
 
     async def console_output(self, instance_id: str) -> bytes:
         """The last 64 KiB of the serial console, over all boots."""

@@ -8,17 +8,19 @@ same visit repairs what an agent that was killed left half done, so there is no 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from pileus.drivers.errors import PermanentError, RetryableError
-from pileus.drivers.hypervisor.interface import BootFiles, Disk, GuestState
-from pileus.drivers.hypervisor.qemu import command
+from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer, GuestState
+from pileus.drivers.hypervisor.qemu import command, merge
 from pileus.drivers.hypervisor.qemu.console import Console
+from pileus.drivers.hypervisor.qemu.disks import Disks, refusal
 from pileus.drivers.hypervisor.qemu.home import Home, Record
-from pileus.drivers.hypervisor.qemu.launch import Machine, launch, limits_of, start_error
-from pileus.drivers.hypervisor.qemu.monitor import Monitor, MonitorError
+from pileus.drivers.hypervisor.qemu.launch import Machine, launch, limits_of
+from pileus.drivers.hypervisor.qemu.monitor import Monitor, MonitorError, Refused
 from pileus.drivers.hypervisor.qemu.process import GuestProcess
 from pileus.hostapi.observation import Cause
 from pileus.hostapi.spec import GuestSpec
@@ -39,6 +41,7 @@ class Guest:
         self._machine = machine
         self._on_change = on_change
         self._console = Console(home.console, command.CONSOLE_LIMIT)
+        self._disks = Disks(record.instance_id)
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._process: GuestProcess | None = None
@@ -48,7 +51,7 @@ class Guest:
         self._was_reset = False
         self._stuck = False
         self._reported: GuestState | None = None
-        self._next_press = self._reset_deadline = 0.0
+        self._next_press = self._reset_deadline = self._next_unplug = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -67,6 +70,7 @@ class Guest:
             running=running,
             impaired=running and (self._stuck or record.panicked),
             cause="" if running else record.cause,
+            volumes=record.volumes if running else (),
         )
 
     async def adopt(self, pid: int | None) -> None:
@@ -102,13 +106,13 @@ class Guest:
             await self._home.save(self.record)
             process = launch(self._machine, self._home, self.record.uid, guest, boot_files, disks, taps)
             try:
-                await self._release(process, guest)
+                await self._release(process, guest, disks)
             except BaseException as error:
                 await process.kill()
                 complaints = process.complaints()
                 process.let_go()
                 if isinstance(error, (MonitorError, OSError)):
-                    raise start_error(guest.instance_id, complaints or str(error)) from error
+                    raise refusal(f"{guest.instance_id} can't start", complaints or str(error)) from error
                 raise
             self._process = process
             self._keep()
@@ -164,6 +168,75 @@ class Guest:
             except MonitorError as error:
                 raise RetryableError(str(error)) from error
 
+    # Disks: nothing is done while the guest is off.
+
+    async def plug(self, disk: Disk) -> None:
+        """Adds a disk, or gives one that is there its size and limits. Raises DriverError."""
+        async with self._at_disks() as monitor:
+            if monitor is not None:
+                assert self._process is not None
+                # On record first: whatever happens, nobody takes the volume to be free while QEMU may have it.
+                await self._write(volumes=tuple(sorted({*self.record.volumes, disk.volume_id})))
+                self._disks.unsettled = True
+                await self._disks.plug(monitor, self._process.pid, disk)
+
+    async def unplug(self, volume_id: str, *, force: bool) -> None:
+        """Asks for the disk; ``force`` takes its data away at once. Raises DriverError."""
+        async with self._at_disks() as monitor:
+            if monitor is not None:
+                await self._disks.unplug(monitor, volume_id, force=force)
+                self._next_unplug = self._machine.clock.monotonic() + _PRESS_EVERY
+
+    async def freeze(self, tops: Mapping[str, DiskLayer]) -> None:
+        """Puts fresh layers over volumes. Raises DriverError."""
+        async with self._at_disks() as monitor:
+            if monitor is not None:
+                assert self._process is not None
+                await self._disks.freeze(monitor, self._process.pid, tops)
+
+    async def merge_step(self, pid: int, volume_id: str, layer: Path) -> bool:
+        """Merges a layer as far as it goes now; says whether that is done. Raises DriverError; also when another process
+        than ``pid`` runs: what it has of the chain is another matter.
+        """
+        async with self._at_disks() as monitor:
+            if monitor is None or self.pid != pid:
+                raise RetryableError(f"{self.record.instance_id} went off while {volume_id} was merged")
+            done = await merge.step(monitor, volume_id, layer)
+            self._disks.unsettled |= done
+            return done
+
+    async def swap_base(self, volume_id: str, base: DiskLayer) -> None:
+        """Exchanges the lowest layer of a volume. Raises DriverError."""
+        async with self._at_disks() as monitor:
+            if monitor is not None:
+                assert self._process is not None
+                await self._disks.swap_base(monitor, self._process.pid, volume_id, base)
+
+    @contextlib.asynccontextmanager
+    async def _at_disks(self) -> AsyncGenerator[Monitor | None]:
+        """The monitor, for work on disks that nobody else does meanwhile; None when the guest is off.
+
+        What the work changed is on record and told when it ends. Raises RetryableError when QEMU refuses or is silent.
+        """
+        async with self._lock:
+            if self._process is None or self._process.ended.is_set():
+                yield None
+                return
+            try:
+                monitor = await self._connected()
+                try:
+                    yield monitor
+                finally:
+                    if self._disks.unsettled:
+                        await self._look_at_disks(monitor)
+            except Refused as error:
+                raise RetryableError(str(error)) from error
+            except MonitorError as error:
+                await self._hang_up()
+                raise RetryableError(str(error)) from error
+            finally:
+                self._tell()
+
     async def let_go(self) -> None:
         """Stops watching. The guest runs on."""
         if self._keeper is not None:
@@ -175,12 +248,13 @@ class Guest:
 
     # Starting and keeping: the lock is held, except by the keeper between its visits.
 
-    async def _release(self, process: GuestProcess, guest: GuestSpec) -> None:
+    async def _release(self, process: GuestProcess, guest: GuestSpec, disks: Sequence[Disk]) -> None:
         """Lets a QEMU that was created stopped run its guest, once it is limited and on record."""
         self._machine.cgroups.enter(guest.instance_id, process.pid, limits_of(guest))
         self._monitor = await self._connect(self._machine.start_limit)
         before = self.record
         try:
+            await self._disks.begin(self._monitor, disks)
             await self._write(
                 boot=guest.boot,
                 reset=guest.reset,
@@ -190,6 +264,7 @@ class Guest:
                 asked=False,
                 resetting=None,
                 panicked=False,
+                volumes=tuple(sorted(disk.volume_id for disk in disks)),
             )
             await self._monitor.execute("cont")
         except BaseException:
@@ -247,11 +322,15 @@ class Guest:
                     )
             except OSError as error:  # the record can't be written: the next visit tries again
                 _logger.warning("a guest can't be looked after: %s", error, extra={"instance": self.record.instance_id})
-            state = self.state()
+        self._tell()
+        return printed
+
+    def _tell(self) -> None:
+        """Reports a change of state."""
+        state = self.state()
         if state != self._reported:
             self._reported = state
             self._on_change(self.record.instance_id)
-        return printed
 
     async def _settle(self) -> None:
         """Compares QEMU's run state with the record. Raises MonitorError."""
@@ -273,6 +352,22 @@ class Guest:
                 await monitor.execute("cont")
             case _:
                 await self._nudge(monitor)
+        if self._process is not None:
+            await self._settle_disks(monitor)
+
+    async def _settle_disks(self, monitor: Monitor) -> None:
+        """Looks whether the guest let go of anything, and asks again for what it didn't. Raises MonitorError."""
+        now = self._machine.clock.monotonic()
+        if now >= self._next_unplug:
+            self._next_unplug = now + _PRESS_EVERY
+            await self._disks.nudge(monitor)
+        if self._disks.unsettled:
+            await self._look_at_disks(monitor)
+
+    async def _look_at_disks(self, monitor: Monitor) -> None:
+        volumes = await self._disks.sweep(monitor)
+        if volumes != self.record.volumes:
+            await self._write(volumes=volumes)
 
     async def _nudge(self, monitor: Monitor) -> None:
         """Reminds the guest of what it was asked for."""
@@ -287,6 +382,8 @@ class Guest:
     def _on_event(self, name: str) -> None:
         if name == "RESET":
             self._was_reset = True
+        if name == "DEVICE_DELETED":
+            self._disks.unsettled = True
         self._wake.set()
 
     # Parts of the above: the lock is held.
@@ -294,6 +391,7 @@ class Guest:
     async def _connected(self) -> Monitor:
         if self._monitor is None:
             self._monitor = await self._connect(self._machine.monitor_limit)
+            self._disks.unsettled = True
         return self._monitor
 
     async def _connect(self, first_limit: float) -> Monitor:
@@ -343,13 +441,14 @@ class Guest:
         assert self._process is not None
         self._process.let_go()
         self._process = None
+        self._disks.forget()
         self._wake.set()
 
     def _cause_of_exit(self) -> Cause:
         return "asked" if self.record.asked else "crash"
 
     async def _record_off(self, cause: Cause) -> None:
-        await self._write(power="off", cause=cause, asked=False, resetting=None, panicked=False)
+        await self._write(power="off", cause=cause, asked=False, resetting=None, panicked=False, volumes=())
 
     async def _write(self, **facts: object) -> None:
         record = msgspec.structs.replace(self.record, **facts)

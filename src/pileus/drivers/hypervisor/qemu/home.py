@@ -34,6 +34,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         asked: the power button was pressed for us: the shutdown that follows is no wish of the guest.
         resetting: the number of a reset that was asked for and is not done.
         panicked: the guest's kernel gave up since its last reset.
+        volumes: every volume of which its process may have anything open.
     """
 
     instance_id: str
@@ -46,6 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     asked: bool = False
     resetting: int | None = None
     panicked: bool = False
+    volumes: tuple[str, ...] = ()
 
 
 class Home:

@@ -1,7 +1,6 @@
 """From a spec to a running QEMU process: everything it needs is opened here and inherited by it. Called by ``guest``."""
 
 import contextlib
-import fcntl
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from pileus.base.clock import Clock
-from pileus.drivers.errors import DriverError, PermanentError, RetryableError
+from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.hypervisor.interface import BootFiles, Disk
 from pileus.drivers.hypervisor.qemu import command, confinement
 from pileus.drivers.hypervisor.qemu.cgroup import Cgroups, Limits
 from pileus.drivers.hypervisor.qemu.home import Home
+from pileus.drivers.hypervisor.qemu.layers import open_disk
 from pileus.drivers.hypervisor.qemu.process import GuestProcess
 from pileus.hostapi.spec import GuestSpec
 
@@ -66,9 +66,7 @@ def launch(
                 monitor=listener.fileno(),
                 kernel=None if boot_files.kernel is None else keep(_open_public(boot_files.kernel)),
                 initrd=None if boot_files.initrd is None else keep(_open_public(boot_files.initrd)),
-                disks=tuple(
-                    tuple(keep(_open_layer(layer.path, layer.writable)) for layer in disk.layers) for disk in disks
-                ),
+                disks=tuple(open_disk(disk, opened, keys=True) for disk in disks),
                 taps=tuple(taps[nic.interface_id] for nic in guest.nics),
             )
             argv = (
@@ -100,24 +98,6 @@ def limits_of(guest: GuestSpec) -> Limits:
         tasks=guest.vcpus + _OVERHEAD_TASKS,
         weight=guest.vcpus,
     )
-
-
-def start_error(instance_id: str, reason: str) -> DriverError:
-    """Why a start failed. What QEMU says of a damaged disk won't change; all else may."""
-    damaged = any(sign in reason for sign in ("Image is not in", "is corrupt", "Unsupported qcow2"))
-    return (PermanentError if damaged else RetryableError)(f"{instance_id} can't start: {reason}")
-
-
-def _open_layer(path: Path, writable: bool) -> int:
-    """Opens a file of a disk. A writable one is locked for as long as QEMU has it: two guests never write one disk."""
-    descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
-    if writable:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    return descriptor
 
 
 def _open_public(path: Path) -> int:

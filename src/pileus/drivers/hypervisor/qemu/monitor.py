@@ -24,8 +24,16 @@ class MonitorError(Exception):
     """QEMU did not answer in time, hung up or refused. Whether a command took effect is unknown."""
 
 
+class Refused(MonitorError):
+    """QEMU answered with an error: the command has done nothing."""
+
+
 class _Status(msgspec.Struct):
     status: str
+
+
+class _Added(msgspec.Struct, rename="kebab"):
+    fdset_id: int
 
 
 class Monitor:
@@ -73,13 +81,24 @@ class Monitor:
             async with asyncio.timeout(self._limit):
                 return await self._client.execute(command, arguments)
         except ExecuteError as error:
-            raise MonitorError(f"{command}: {error.error.error.desc}") from error
+            raise Refused(f"{command}: {error.error.error.desc}") from error
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             raise MonitorError(f"{command}: {error!r}") from error
 
     async def status(self) -> str:
         """The run state of ``query-status``: ``running``, ``shutdown``, ``guest-panicked``, ..."""
         return msgspec.convert(await self.execute("query-status"), _Status).status
+
+    async def add_file(self, descriptor: int, label: str, fdset: int | None = None) -> int:
+        """Gives QEMU an open file, into a set of its own or into ``fdset``; returns the set's number."""
+        self._send(descriptor)
+        place = {} if fdset is None else {"fdset-id": fdset}
+        return msgspec.convert(await self.execute("add-fd", {"opaque": label, **place}), _Added).fdset_id
+
+    async def add_directory(self, descriptor: int, name: str) -> None:
+        """Gives QEMU an open directory that it keeps until it is told to close ``name``."""
+        self._send(descriptor)
+        await self.execute("getfd", {"fdname": name})
 
     async def read_ring(self, device: str, size: int) -> bytes:
         """Takes at most ``size`` bytes out of a ring buffer."""
@@ -92,9 +111,7 @@ class Monitor:
         # QEMU opens it for writing, and finds in an fd set only what was opened in the same way.
         canvas = os.open(f"/proc/self/fd/{picture}", os.O_WRONLY)
         try:
-            # qemu.qmp's own way of sending descriptors reaches into asyncio's sockets, which uvloop doesn't have. Blank
-            # space between two commands means nothing.
-            socket.send_fds(self._connection, [b" "], [canvas])
+            self._send(canvas)
             await self.execute("add-fd", {"fdset-id": _PICTURE_SET})
             try:
                 await self.execute("screendump", {"filename": f"/dev/fdset/{_PICTURE_SET}", "format": "png"})
@@ -112,6 +129,17 @@ class Monitor:
             async with asyncio.timeout(self._limit):
                 await self._client.disconnect()
         self._connection.close()
+
+    def _send(self, descriptor: int) -> None:
+        """Sends a descriptor for the command that comes next.
+
+        qemu.qmp's own way of sending descriptors reaches into asyncio's sockets, which uvloop doesn't have. Blank space
+        between two commands means nothing.
+        """
+        try:
+            socket.send_fds(self._connection, [b" "], [descriptor])
+        except OSError as error:
+            raise MonitorError(f"a descriptor can't be sent: {error!r}") from error
 
     async def _listen(self) -> None:
         listener = EventListener()
