@@ -59,7 +59,9 @@ def collect(tx: Transaction, now: datetime) -> None:
     old = [key for key in tx.list(DataKey) if key.created <= now - _UNUSED_FOR]
     if not old:
         return
-    used = {snapshot.data_key_id for snapshot in tx.list(Snapshot)}
+    used: set[str | None] = set()
+    for snapshot in tx.list(Snapshot):
+        used |= {snapshot.data_key_id, snapshot.source_key_id}
     for volume in tx.list(Volume):
         used |= {volume.data_key_id, volume.source_key_id}
     for key in old:

@@ -14,6 +14,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS noted (
     draft TEXT NOT NULL, block INTEGER NOT NULL, digest BLOB NOT NULL, tag BLOB NOT NULL, PRIMARY KEY (draft, block)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS written (draft TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS position (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _AT_ONCE = 4096
@@ -31,7 +32,7 @@ class Ledger:
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_SCHEMA)
 
-    def note(self, entries: Sequence[tuple[str, Noted]]) -> None:
+    def note(self, entries: Sequence[tuple[str, Noted]], now: float) -> None:
         """Writes entries of drafts, all or none. Raises OSError."""
         with self._lock, _as_os_error(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
@@ -39,6 +40,15 @@ class Ledger:
                 "INSERT OR REPLACE INTO noted VALUES (?, ?, ?, ?)",
                 [(draft, one.index, one.digest, one.tag) for draft, one in entries],
             )
+            self._database.executemany(
+                "INSERT OR REPLACE INTO written VALUES (?, ?)", [(draft, now) for draft, _ in entries]
+            )
+
+    def written(self, draft: str) -> float | None:
+        """When an entry of the draft was last written (seconds, as ``note`` was told); None: never."""
+        with self._lock, _as_os_error():
+            row = self._database.execute("SELECT at FROM written WHERE draft = ?", (draft,)).fetchone()
+        return None if row is None else float(row[0])
 
     def noted(self, draft: str, after: int, limit: int) -> Sequence[Noted]:
         """Entries of a draft with an index above ``after``, in order."""
@@ -52,12 +62,14 @@ class Ledger:
     def drop(self, draft: str) -> None:
         """Forgets a draft."""
         with self._lock, _as_os_error(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("DELETE FROM noted WHERE draft = ?", (draft,))
+            self._database.execute("DELETE FROM written WHERE draft = ?", (draft,))
 
     def drafts(self) -> Sequence[str]:
         """The names of all drafts."""
         with self._lock, _as_os_error():
-            return [name for (name,) in self._database.execute("SELECT DISTINCT draft FROM noted")]
+            return [name for (name,) in self._database.execute("SELECT draft FROM written")]
 
     def digests(self) -> Iterator[Digest]:
         """The blocks of all drafts; those noted meanwhile may be among them or not."""

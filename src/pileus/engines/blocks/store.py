@@ -84,6 +84,8 @@ class LocalBlocks:
         self._doubtful: set[Digest] = set()
         self._staged: list[tuple[Digest, str]] = []
         self._publisher: asyncio.Task[None] | None = None
+        self._notes: list[tuple[str, Noted, asyncio.Future[None]]] = []
+        self._scribe: asyncio.Task[None] | None = None
         self._renaming = asyncio.Lock()
         self._collecting = asyncio.Lock()
 
@@ -98,8 +100,9 @@ class LocalBlocks:
 
     async def close(self) -> None:
         """Finishes what is being written and lets the shelf go."""
-        if self._publisher is not None:
-            await asyncio.gather(self._publisher, return_exceptions=True)
+        for task in (self._publisher, self._scribe):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
         self._threads.shutdown()
         self.ledger.close()
         self._shelf.close()
@@ -154,6 +157,27 @@ class LocalBlocks:
             self._publisher = asyncio.create_task(self._publish())
         # Whoever is cancelled does not take it back from the others.
         await asyncio.shield(done)
+
+    async def note(self, draft: str, noted: Noted) -> None:
+        """Writes an entry of a draft; writers that come together share the syncing."""
+        done = asyncio.get_running_loop().create_future()
+        self._notes.append((draft, noted, done))
+        if self._scribe is None or self._scribe.done():
+            self._scribe = asyncio.create_task(self._write_notes())
+        await asyncio.shield(done)
+
+    async def _write_notes(self) -> None:
+        while self._notes:
+            batch, self._notes = self._notes, []
+            try:
+                await self.thread(self.ledger.note, [(draft, noted) for draft, noted, _ in batch], self._now())
+            except StoreUnavailable as error:
+                for *_, done in batch:
+                    done.set_exception(error)
+                    done.exception()
+            else:
+                for *_, done in batch:
+                    done.set_result(None)
 
     async def _publish(self) -> None:
         while self._staged:
@@ -328,7 +352,7 @@ class LocalSession:
             raise ValueError("no entry of a draft")
         if noted.digest and await self.missing([noted.digest]):
             raise BlockMissing(noted.digest)
-        await self._blocks.thread(self._blocks.ledger.note, [(draft, noted)])
+        await self._blocks.note(draft, noted)
 
     async def noted(self, draft: str, after: int, limit: int) -> Sequence[Noted]:
         return await self._blocks.thread(self._blocks.ledger.noted, draft, after, min(limit, 4096))
