@@ -50,6 +50,14 @@ class LockNotEnabled(ObjectsError):
         self.bucket = bucket
 
 
+class InvalidKey(ObjectsError):
+    """A key that is empty, no Unicode, or longer than 1024 bytes of UTF-8 (S3: KeyTooLongError, InvalidURI)."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no valid key: {key[:40]!r}")
+        self.key = key
+
+
 class NoSuchKey(ObjectsError):
     """No current object. ``delete_marker`` is the version id of the delete marker that is current, if one is."""
 
@@ -182,6 +190,15 @@ class ChecksumRequired(ObjectsError):
         self.number = number
 
 
+class ChecksumTypeMismatch(ObjectsError):
+    """A part's checksum is of another algorithm than the upload's (S3: InvalidRequest)."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"the upload uses {expected}, the part {actual}")
+        self.expected = expected
+        self.actual = actual
+
+
 class InvalidRange(ObjectsError):
     """A range to read or copy lies outside of the object."""
 
@@ -210,4 +227,4 @@ class StorageFull(ObjectsError):
 
 
 class BlobsUnavailable(ObjectsError):
-    """The place of the blobs does not answer now: try again."""
+    """The place of the blobs, or the index, does not answer now: try again. Nothing was changed."""

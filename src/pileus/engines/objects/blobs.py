@@ -1,0 +1,194 @@
+"""Where the bytes of objects lie: the protocol, and blobs as files. Called by receiving, reading, the reaper and the sweep.
+
+A blob is written once, by one process, whose id its name begins with; it is read only when the index names it. So it is
+written under its name at once: nobody looks at it before.
+"""
+
+import asyncio
+import errno
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Executor
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from pileus.engines.objects.errors import BlobsUnavailable, Damaged, StorageFull
+
+Buffer = bytes | bytearray | memoryview
+
+_PROCESS = 12
+T = TypeVar("T")
+
+
+def new_name(process: str) -> str:
+    """A name that never was and never will be another's: the process's id and 20 random hexadecimal digits."""
+    return process + secrets.token_hex(10)
+
+
+def process_of(name: str) -> str:
+    """The id of the process that wrote the blob."""
+    return name[:_PROCESS]
+
+
+class BlobWriter(Protocol):
+    """A blob that is being written."""
+
+    async def write(self, data: Buffer) -> None:
+        """Appends. Raises StorageFull, BlobsUnavailable."""
+        ...
+
+    async def finish(self) -> None:
+        """Makes it durable. Raises StorageFull, BlobsUnavailable."""
+        ...
+
+    async def abandon(self) -> None:
+        """Lets go of it unfinished; whoever began it removes it."""
+        ...
+
+
+class Blobs(Protocol):
+    """A place for blobs."""
+
+    async def create(self, name: str) -> BlobWriter:
+        """Begins a blob of unknown length."""
+        ...
+
+    async def store(self, name: str, data: Buffer) -> None:
+        """A whole blob at once; durable on return."""
+        ...
+
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        """Exactly these bytes. Raises Damaged where it is missing or shorter, BlobsUnavailable."""
+        ...
+
+    async def delete(self, names: Iterable[str]) -> None:
+        """Removes blobs, finished or not; one that is not there is no error."""
+        ...
+
+    def names(self) -> AsyncIterator[str]:
+        """Every blob that is there, finished or not; one that comes or goes meanwhile may be among them."""
+        ...
+
+
+class FileBlobs:
+    """Blobs as files ``<two random digits>/<name>``; blocking calls go to ``executor``."""
+
+    def __init__(self, directory: Path, executor: Executor) -> None:
+        self._directory = directory
+        self._executor = executor
+        for number in range(256):
+            (directory / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+        sync(directory)
+
+    async def create(self, name: str) -> "FileWriter":
+        return FileWriter(self._path(name), await self._run(_create, self._path(name)), self._run)
+
+    async def store(self, name: str, data: Buffer) -> None:
+        await self._run(_store, self._path(name), data)
+
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        return await self._run(_read, self._path(name), name, offset, length)
+
+    async def delete(self, names: Iterable[str]) -> None:
+        await self._run(_delete, [self._path(name) for name in names])
+
+    async def names(self) -> AsyncIterator[str]:
+        for number in range(256):
+            for name in await self._run(os.listdir, self._directory / f"{number:02x}"):
+                yield name
+
+    def _path(self, name: str) -> Path:
+        return self._directory / name[_PROCESS : _PROCESS + 2] / name
+
+    async def _run(self, function: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise StorageFull(str(error)) from error
+            raise BlobsUnavailable(str(error)) from error
+
+
+class FileWriter:
+    """See ``BlobWriter``."""
+
+    def __init__(self, path: Path, file: int, run: Callable[..., object]) -> None:
+        self._path = path
+        self._file: int | None = file
+        self._run = run
+
+    async def write(self, data: Buffer) -> None:
+        await self._run(_write, self._file, data)  # pyright: ignore[reportGeneralTypeIssues]
+
+    async def finish(self) -> None:
+        file, self._file = self._file, None
+        await self._run(_finish, self._path, file)  # pyright: ignore[reportGeneralTypeIssues]
+
+    async def abandon(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
+def sync(directory: Path) -> None:
+    """Makes the entries of a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def _write(file: int, data: Buffer) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _finish(path: Path, file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    sync(path.parent)
+
+
+def _store(path: Path, data: Buffer) -> None:
+    file = _create(path)
+    try:
+        _write(file, data)
+    except BaseException:
+        os.close(file)
+        raise
+    _finish(path, file)
+
+
+def _read(path: Path, name: str, offset: int, length: int) -> bytes:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(name, "it is missing") from None
+    try:
+        data = os.pread(file, length, offset)
+        while 0 < len(data) < length:
+            more = os.pread(file, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+    finally:
+        os.close(file)
+    if len(data) != length:
+        raise Damaged(name, "it is too short")
+    return data
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(FileNotFoundError):
+            path.unlink()
