@@ -43,6 +43,8 @@ class Layout:
         self.credentials = self.control / "credentials.json"
         self.link_socket = self.control / "link.sock"
         self.console_socket = self.control / "console.sock"
+        self.blocks = self.control / "blocks"
+        self.blocks_socket = self.control / "blocks.sock"
         self.agent = self.root / "agent"
         self.images = self.root / "images"
         self.logs = self.root / "logs"

@@ -219,13 +219,13 @@ def first_instance(place: Place, family: str, instance_type: str) -> None:
 
 
 @main.command()
-@click.argument("process", type=click.Choice(["api", "controller", "agent", "supervisor"]), required=False)
+@click.argument("process", type=click.Choice(["api", "controller", "storage", "agent", "supervisor"]), required=False)
 @click.option("-n", "--lines", default=40, show_default=True, help="How many of the last lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written.")
 @click.pass_obj
 def logs(place: Place, process: str | None, lines: int, follow: bool) -> None:
     """Show the log of the cloud's processes: one JSON object a line."""
-    names = [process] if process else ["api", "controller", "agent", "supervisor"]
+    names = [process] if process else ["api", "controller", "storage", "agent", "supervisor"]
     files = [str(path) for name in names if (path := place.layout.logs / f"{name}.log").exists()]
     if not files:
         raise CloudError(f"There are no logs in {place.layout.logs}.")
@@ -239,7 +239,7 @@ def version() -> None:
 
 
 @main.command(hidden=True)
-@click.argument("process", type=click.Choice(["api", "controller", "agent"]))
+@click.argument("process", type=click.Choice(["api", "controller", "storage", "agent"]))
 @click.option("--listener", type=int, default=-1)
 @click.option("--simulate", is_flag=True)
 @click.pass_obj
@@ -250,6 +250,8 @@ def serve(place: Place, process: str, listener: int, simulate: bool) -> None:
     match process:
         case "api":
             processes.run("api", processes.api(place.layout, place.settings, listener))
+        case "storage":
+            processes.run("storage", processes.storage(place.layout, place.settings))
         case "controller":
             processes.run("controller", processes.controller(place.layout, place.settings, simulate=simulate))
         case _:

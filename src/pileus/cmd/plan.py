@@ -33,6 +33,7 @@ def supervisor_command(layout: Layout, settings: Config, *, simulate: bool) -> l
         "port": settings.port,
         "children": {
             "controller": unprivileged([*serve, "controller", *mode], [layout.root]),
+            "storage": unprivileged([*serve, "storage"], [layout.root]),
             "api": unprivileged([*serve, "api", "--listener", LISTENER], [layout.root]),
             "agent": unprivileged(agent, [layout.root]) if simulate else bound_to_parent(agent),
         },

@@ -1,4 +1,4 @@
-"""The three processes of a cloud: api, controller, agent. Started by the supervisor; each runs until it is told to stop."""
+"""The processes of a cloud: api, controller, storage, agent. Started by the supervisor; each runs until it is told to stop."""
 
 import asyncio
 import ctypes
@@ -84,8 +84,10 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
 
     from pileus.cmd.consoles import SocketConsoles
     from pileus.cmd.keyring import StoreKeyring
+    from pileus.engines.blocks.client import BlockClient
     from pileus.gateway.app import Gateway
     from pileus.gateway.throttle import Throttle
+    from pileus.hostapi.channel import UnixAddress
     from pileus.operations.context import Environment
     from pileus.operations.dispatch import Dispatcher
     from pileus.records import KINDS
@@ -103,6 +105,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
         sealer=sealer,
         placement=Scheduler(settings),
         consoles=SocketConsoles(layout.console_socket),
+        blocks=BlockClient(UnixAddress(path=layout.blocks_socket), layout.identity().cloud_id),
     )
     gateway = Gateway(
         keyring=StoreKeyring(store, sealer),
@@ -132,6 +135,46 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     try:
         await server.serve(sockets=[socket.socket(fileno=listener)])
     finally:
+        store.close()
+
+
+async def storage(layout: Layout, settings: Config) -> None:
+    """The owner of the snapshots' blocks: serves them to hosts and the API, and keeps them. SIGUSR1: collects now."""
+    from pileus.controllers.storage.keeper import StorageKeeper
+    from pileus.engines.blocks.directory import DirectoryShelf
+    from pileus.engines.blocks.ledger import Ledger
+    from pileus.engines.blocks.server import BlockServer
+    from pileus.engines.blocks.store import LocalBlocks
+    from pileus.hostapi.channel import UnixAddress
+    from pileus.records import KINDS
+    from pileus.store import open_store
+
+    _keep_freed_memory()
+    clock = SystemClock()
+
+    def now() -> float:
+        return clock.now().timestamp()
+
+    shelf = DirectoryShelf(layout.blocks, now)
+    ledger = Ledger(layout.blocks / "ledger.sqlite")
+    blocks = LocalBlocks(shelf, ledger, now=now, grace=settings.block_grace, scratch=shelf.scratch)
+    store = open_store(layout.store_url(settings), KINDS, clock)
+    keeper = StorageKeeper(store, blocks, _sealer(layout), settings, clock)
+    server = BlockServer(
+        UnixAddress(path=layout.blocks_socket),
+        blocks,
+        cloud_id=layout.identity().cloud_id,
+        allowed_uids=frozenset({0, os.geteuid()}),
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, keeper.collect_soon)
+    await server.start()
+    _started()
+    _log.info("stores", extra={"damaged": len(blocks.damaged)})
+    try:
+        await keeper.run()
+    finally:
+        await server.close()
+        await blocks.close()
         store.close()
 
 

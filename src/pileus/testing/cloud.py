@@ -28,10 +28,12 @@ from pileus.cmd.bootstrap import ensure_account, ensure_images
 from pileus.cmd.keyring import StoreKeyring
 from pileus.cmd.layout import Credentials
 from pileus.controllers.loop import Controllers
+from pileus.controllers.storage.keeper import StorageKeeper
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
 from pileus.drivers.image.fake import FakeImages
 from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
+from pileus.engines.blocks.fake import memory_blocks
 from pileus.gateway.app import Gateway
 from pileus.gateway.throttle import Throttle
 from pileus.hostapi.channel import UnixAddress
@@ -116,6 +118,9 @@ class SimulatedCloud:
         self.hosts = [Host(f"host-{n}", directory, self._link_path, self.clock) for n in range(hosts)]
         self._controllers: Controllers | None = None
         self._control_task: asyncio.Task[None] | None = None
+        self.blocks = memory_blocks(lambda: self.clock.now().timestamp(), grace=self.config.block_grace)
+        self.keeper = StorageKeeper(self.store, self.blocks, self._sealer, self.config, self.clock)
+        self._storage_task: asyncio.Task[None] | None = None
         self._link: LinkServer | None = None
         self._server: uvicorn.Server | None = None
         self._server_task: asyncio.Task[None] | None = None
@@ -127,6 +132,7 @@ class SimulatedCloud:
         self.credentials = msgspec.json.decode((self._directory / "credentials.json").read_bytes(), type=Credentials)
         ensure_images(self.store, self.config, await self.hosts[0].images.observe())
         await self.start_controllers()
+        self.start_storage()
         for host in self.hosts:
             host.start_agent()
         await self.start_gateway()
@@ -140,6 +146,8 @@ class SimulatedCloud:
         for host in self.hosts:
             await host.kill_agent()
         await self.kill_controllers()
+        await self.kill_storage()
+        await self.blocks.close()
         self.store.close()
 
     async def start_controllers(self) -> None:
@@ -158,6 +166,17 @@ class SimulatedCloud:
             await self._link.close()
             self._control_task = self._link = self._controllers = None
 
+    def start_storage(self) -> None:
+        """Starts what keeps the snapshots' blocks."""
+        self._storage_task = asyncio.create_task(self.keeper.run())
+
+    async def kill_storage(self) -> None:
+        """Ends it wherever it is. The blocks stay."""
+        if self._storage_task is not None:
+            self._storage_task.cancel()
+            await asyncio.gather(self._storage_task, return_exceptions=True)
+            self._storage_task = None
+
     async def start_gateway(self) -> None:
         """Serves the API on a loopback port."""
         env = Environment(
@@ -166,6 +185,7 @@ class SimulatedCloud:
             sealer=self._sealer,
             placement=Scheduler(self.config),
             consoles=self,
+            blocks=self.blocks,
         )
         gateway = Gateway(
             keyring=StoreKeyring(self.store, self._sealer),
