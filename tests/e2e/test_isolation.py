@@ -215,8 +215,8 @@ def test_a_qemu_that_is_taken_over_has_nothing(pair: tuple[Inside, Inside], host
 
 def test_the_control_plane_has_no_privileges(host: Host) -> None:
     control = host.control_plane()
-    assert set(control) == {"api", "controller", "agent"}
-    for name in ("api", "controller"):
+    assert set(control) == {"api", "controller", "storage", "agent"}
+    for name in ("api", "controller", "storage"):
         assert set(control[name].status["Uid"].split()) == {str(CONTROL_UID)}
         confined(control[name])
 
