@@ -252,7 +252,7 @@ class Lives(RuleBasedStateMachine):
 
     def hear(self, report):
         for volume in report.volumes:
-            self.store.transact(lambda tx, volume=volume: volumes.observe(tx, report.host_id, volume))
+            self.store.transact(lambda tx, volume=volume: volumes.observe(tx, report.host_id, volume, self.clock.now()))
         for guest in report.guests:
             self.observe(report.host_id, guest)
 

@@ -7,8 +7,9 @@ from typing import Literal
 from pileus.base.config import Config
 from pileus.controllers.metadata_spec import metadata_spec
 from pileus.controllers.reading import Reading
+from pileus.controllers.snapshot_spec import host_snapshots
+from pileus.controllers.volume_spec import guest_disks, host_volumes, torn_out
 from pileus.hostapi.spec import (
-    DiskSpec,
     GroupSpec,
     GuestSpec,
     HostSpec,
@@ -16,16 +17,14 @@ from pileus.hostapi.spec import (
     NetworkSpec,
     NicSpec,
     RuleSpec,
-    VolumeSpec,
     VpcSpec,
 )
-from pileus.records import Instance, NetworkInterface, RouteTable, SecurityGroup, Subnet, Volume, Vpc
+from pileus.records import Instance, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc
 from pileus.records.dns_names import private_domain, private_name, public_name_in
 from pileus.records.instance import State
 from pileus.records.security_group import SecurityGroupRule
 from pileus.scheduler.request import type_of, vcpus_of
 
-_GIB = 1 << 30
 _NETWORKED = frozenset({State.PENDING, State.RUNNING, State.STOPPING, State.SHUTTING_DOWN})
 STOP_TIMEOUT = 60.0
 """Seconds that a guest has for its own shutdown before its power is cut."""
@@ -37,7 +36,8 @@ def host_spec(view: Reading, host_id: str, config: Config, revision: int) -> Hos
     return HostSpec(
         revision=revision,
         guests=view.part(f"guests/{host_id}", lambda view: _guests(view, host_id)),
-        volumes=view.part(f"volumes/{host_id}", lambda view: tuple(map(_volume, view.list(Volume, host_id=host_id)))),
+        volumes=view.part(f"volumes/{host_id}", lambda view: host_volumes(view, host_id)),
+        snapshots=view.part(f"snapshots/{host_id}", lambda view: host_snapshots(view, host_id)),
         network=NetworkSpec(pool=tuple(pools), vpcs=tuple(_vpcs(view, host_id))),
     )
 
@@ -55,19 +55,10 @@ def interfaces_of(view: Reading, instance: Instance) -> list[NetworkInterface]:
     return sorted(interfaces, key=lambda one: one.device_index)
 
 
-def _volume(volume: Volume) -> VolumeSpec:
-    return VolumeSpec(
-        volume_id=volume.id,
-        size=volume.size * _GIB,
-        image=volume.image_content,
-        state="gone" if volume.state == "deleting" else "present",
-    )
-
-
 def _power(instance: Instance) -> Literal["on", "off", "cut", "gone"]:
     match instance.state:
         case State.PENDING | State.RUNNING:
-            return "on"
+            return "off" if instance.imaging else "on"
         case State.STOPPING | State.SHUTTING_DOWN:
             return "cut" if instance.force else "off"
         case State.STOPPED:
@@ -96,15 +87,9 @@ def _guest(view: Reading, instance_id: str) -> GuestSpec:
         memory=type_of(instance).memory_mib,
         image=instance.image_content,
         stop_timeout=STOP_TIMEOUT,
-        disks=tuple(
-            DiskSpec(
-                volume_id=device.volume_id,
-                index=index,
-                device_name=device.device_name,
-                serial=device.volume_id.replace("-", ""),
-            )
-            for index, device in enumerate(instance.block_devices)
-        ),
+        disks=guest_disks(view, instance),
+        torn_out=torn_out(view, instance),
+        wiring=instance.wiring,
         nics=tuple(
             NicSpec(interface_id=interface.id, mac=interface.mac, index=index)
             for index, interface in enumerate(interfaces)

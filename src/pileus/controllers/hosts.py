@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import data_keys, instances, volumes
+from pileus.controllers import data_keys, instances, snapshots, volumes
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
 from pileus.hostapi.observation import HostInventory, HostReport, KeyAnswer, KeyRequest
@@ -67,6 +67,7 @@ class Hosts:
             base,
             vcpus=vcpus,
             memory=memory,
+            disk=inventory.disk or None,
             state="draining" if base.state == "draining" else "up",
             accelerator=inventory.accelerator,
             architecture=inventory.architecture,
@@ -82,12 +83,16 @@ class Hosts:
         def note(tx: Transaction) -> list[str]:
             consoles: list[str] = []
             for volume in report.volumes:
-                volumes.observe(tx, session.host_id, volume)
+                volumes.observe(tx, session.host_id, volume, now)
+            for snapshot in report.snapshots:
+                snapshots.observe(tx, session.host_id, snapshot, now)
             for guest in report.guests:
                 if instances.observe(tx, session.host_id, guest, now) is None:
                     continue
                 if isinstance(instances.settle(tx, guest.instance_id, self._placement, now), KeepConsole):
                     consoles.append(guest.instance_id)
+                for volume_id in volumes.unsettled_of(tx, guest.instance_id, now):
+                    volumes.settle(tx, volume_id, now)
             return consoles
 
         self._keep_consoles(await self._store.submit(note))
@@ -125,3 +130,4 @@ def _mark_lost(tx: Transaction, host_ids: Sequence[str]) -> None:
         host = tx.get(Host, host_id)
         if host is not None and host.state == "up":
             tx.put(replace(host, state="lost"))
+    snapshots.lose(tx, host_ids)

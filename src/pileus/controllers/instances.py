@@ -82,10 +82,10 @@ def _enter(tx: Transaction, instance: Instance, step: Enter, placement: Placemen
         after = replace(after, transition=step.reason.message)
     match step.state:
         case State.STOPPED:
-            after = replace(placement.release(tx, after), force=False)
+            after = replace(placement.release(tx, after), force=False).wiped()
             _give_back_public_addresses(tx, after)
         case State.TERMINATED:
-            after = replace(placement.release(tx, after), ended=now, block_devices=())
+            after = replace(placement.release(tx, after), ended=now, block_devices=()).wiped()
             _let_interfaces_go(tx, after)
             _let_volumes_go(tx, after)
         case _:
@@ -128,9 +128,10 @@ def _unbind(tx: Transaction, interface: NetworkInterface, *, keep: bool) -> None
 
 def _let_volumes_go(tx: Transaction, instance: Instance) -> None:
     for volume in tx.list(Volume, instance_id=instance.id):
-        mine = next(attachment for attachment in volume.attachments if attachment.instance_id == instance.id)
+        mine = volume.attachment_to(instance.id)
         others = tuple(attachment for attachment in volume.attachments if attachment is not mine)
-        state = "deleting" if mine.delete_on_termination else ("in-use" if others else "available")
+        goes_along = mine is not None and mine.delete_on_termination and not mine.leaving
+        state = "in-use" if others else ("deleting" if goes_along else "available")
         tx.put(replace(volume, attachments=others, state=state))
 
 

@@ -8,14 +8,14 @@ from datetime import datetime
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import data_keys, instances, kms_keys
+from pileus.controllers import data_keys, images, instances, kms_keys, snapshots, volumes
 from pileus.controllers.console_keeper import ConsoleKeeper
 from pileus.controllers.hosts import Hosts
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
 from pileus.operations.context import Placement
 from pileus.operations.idempotency import KEPT
-from pileus.records import IdempotentCall, Instance
+from pileus.records import IdempotentCall, Instance, Volume
 from pileus.records.instance import KeepConsole, decide
 from pileus.store import Change, LogTrimmed, Store, Transaction
 
@@ -52,7 +52,7 @@ class Controllers:
         """Every change is looked at once, in order; after a gap in the log everything is."""
         while True:
             revision = self._store.view().revision
-            await self._settle(instance.id for instance in self._store.view().list(Instance))
+            await self._settle_all()
             try:
                 async for changes in self._store.watch(revision):
                     await self._changed(changes)
@@ -60,8 +60,35 @@ class Controllers:
                 log.warning("the change log was trimmed before it was read: starting over")
 
     async def _changed(self, changes: Sequence[Change]) -> None:
-        await self._settle(change.id for change in changes if change.kind == Instance.kind and not change.deleted)
+        here = [change for change in changes if not change.deleted]
+        instance_ids = [change.id for change in here if change.kind == Instance.kind]
+        await self._settle(instance_ids)
+        await self._settle_volumes([change.id for change in here if change.kind == Volume.kind], instance_ids)
+        if any(change.kind in images.KINDS for change in changes):
+            await self._settle_images()
         await self._book.follow()
+
+    async def _settle_all(self) -> None:
+        view = self._store.view()
+        await self._settle(instance.id for instance in view.list(Instance))
+        await self._settle_volumes([volume.id for volume in view.list(Volume)], ())
+        await self._settle_images()
+
+    async def _settle_images(self) -> None:
+        due = images.unsettled(self._store.view())
+        if due:
+            await self._store.submit(lambda tx: images.settle(tx, due))
+
+    async def _settle_volumes(self, volume_ids: Sequence[str], instance_ids: Iterable[str]) -> None:
+        """Settles those volumes, of these and of those instances', for which something follows."""
+        now, view = self._clock.now(), self._store.view()
+        due = [id_ for id_ in volume_ids if volumes.unsettled(view, id_, now)]
+        for instance_id in instance_ids:
+            due.extend(volumes.unsettled_of(view, instance_id, now))
+        ids = list(dict.fromkeys(due))
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH]
+            await self._store.submit(lambda tx, batch=batch: [volumes.settle(tx, id_, now) for id_ in batch])
 
     async def _settle(self, instance_ids: Iterable[str]) -> None:
         """Decides for those instances for which there is something to decide."""
@@ -82,8 +109,9 @@ class Controllers:
         """What is over with time: terminated instances after their hour, client tokens after their day,
         KMS keys after their waiting period."""
         while True:
-            await self._settle(instance.id for instance in self._store.view().list(Instance))
+            await self._settle_all()
             await self._store.submit(self._drop_old_tokens)
+            await self._store.submit(self._empty_bin)
             await self._store.submit(self._sweep_keys)
             await self._clock.sleep(SWEEP_EVERY)
 
@@ -91,6 +119,11 @@ class Controllers:
         now = self._clock.now()
         kms_keys.sweep(tx, self._sealer, now)
         data_keys.collect(tx, now)
+
+    def _empty_bin(self, tx: Transaction) -> None:
+        """What has been in the recycle bin for long enough; images first, since they hold their snapshots."""
+        images.empty_bin(tx, self._clock.now())
+        snapshots.empty_bin(tx, self._clock.now())
 
     def _drop_old_tokens(self, tx: Transaction) -> None:
         oldest = self._clock.now() - KEPT

@@ -6,6 +6,7 @@ from pileus.controllers.reading import Reading
 from pileus.hostapi.spec import MetadataInterface, MetadataSpec
 from pileus.records import Instance, NetworkInterface, SecurityGroup, Subnet, Vpc
 from pileus.records.dns_names import private_name, public_name_in
+from pileus.records.instance import StoreDisk, store_serial
 
 
 def metadata_spec(view: Reading, instance: Instance, interfaces: Sequence[NetworkInterface]) -> MetadataSpec:
@@ -39,10 +40,16 @@ def metadata_spec(view: Reading, instance: Instance, interfaces: Sequence[Networ
 
 
 def _block_devices(instance: Instance) -> tuple[tuple[str, str], ...]:
-    """``ami`` and ``root`` name the root device, ``ebsN`` the others."""
+    """``ami`` and ``root`` name the root device, ``ebsN`` the other volumes, ``ephemeralN`` the instance store's disks."""
     others = (device for device in instance.block_devices if device.device_name != instance.root_device_name)
     numbered = tuple((f"ebs{number}", device.device_name) for number, device in enumerate(others, 1))
-    return (("ami", instance.root_device_name), ("root", instance.root_device_name), *numbered)
+    stores = tuple((disk.virtual_name, _store_name(volume_id, disk)) for volume_id, disk in instance.store_volumes)
+    return (("ami", instance.root_device_name), ("root", instance.root_device_name), *stores, *numbered)
+
+
+def _store_name(volume_id: str, disk: StoreDisk) -> str:
+    """The device name that was asked for, or where the guest finds a disk that was mapped by itself, below ``/dev``."""
+    return disk.device_name or f"disk/by-id/virtio-{store_serial(volume_id)}"
 
 
 def _interface(view: Reading, index: int, interface: NetworkInterface) -> MetadataInterface:

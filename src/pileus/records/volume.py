@@ -120,8 +120,10 @@ class Volume(Tagged, frozen=True, kw_only=True):
 
     def with_attachment(self, attachment: VolumeAttachment) -> "Volume":
         """The volume with this attachment in the place of the one to the same instance, or added."""
-        others = tuple(one for one in self.attachments if one.instance_id != attachment.instance_id)
-        return replace(self, attachments=(*others, attachment), state="in-use")
+        if self.attachment_to(attachment.instance_id) is None:
+            return replace(self, attachments=(*self.attachments, attachment), state="in-use")
+        attachments = (attachment if one.instance_id == attachment.instance_id else one for one in self.attachments)
+        return replace(self, attachments=tuple(attachments))
 
 
 def held(instance: Instance, volume_id: str, fence: int) -> bool | None:

@@ -24,7 +24,7 @@ class Scheduler:
         self._config = config
 
     def place(self, tx: Transaction, instance: Instance) -> Instance:
-        """The instance on the best host that can take it, with the host's processors and memory promised to it.
+        """The instance on the best host that can take it, with the host's processors, memory and disk promised to it.
 
         Raises:
             NoCapacity: there is no such host; nothing is written.
@@ -35,7 +35,14 @@ class Scheduler:
         if not able:
             raise NoCapacity(instance.instance_type)
         host = max(able, key=lambda candidate: tuple(weigh(candidate, request) for weigh in WEIGHERS))
-        tx.put(replace(host, used_vcpus=host.used_vcpus + request.vcpus, used_memory=host.used_memory + request.memory))
+        tx.put(
+            replace(
+                host,
+                used_vcpus=host.used_vcpus + request.vcpus,
+                used_memory=host.used_memory + request.memory,
+                used_disk=host.used_disk + request.disk,
+            )
+        )
         return replace(instance, host_id=host.id, promised=True)
 
     def release(self, tx: Transaction, instance: Instance) -> Instance:
@@ -46,7 +53,12 @@ class Scheduler:
         if host is not None:
             request = request_of(instance)
             tx.put(
-                replace(host, used_vcpus=host.used_vcpus - request.vcpus, used_memory=host.used_memory - request.memory)
+                replace(
+                    host,
+                    used_vcpus=host.used_vcpus - request.vcpus,
+                    used_memory=host.used_memory - request.memory,
+                    used_disk=host.used_disk - request.disk,
+                )
             )
         return replace(instance, promised=False)
 

@@ -7,11 +7,15 @@ from pileus.records import Instance
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance needs of a host. ``memory`` in MiB. ``host_id``: where its volumes are already, if anywhere."""
+    """What an instance needs of a host. ``memory`` in MiB, ``disk`` (for its instance store) in GiB.
+
+    ``host_id``: where its volumes are already, if anywhere.
+    """
 
     zone: str
     vcpus: int
     memory: int
+    disk: int
     architecture: str
     gpus: int
     bare_metal: bool
@@ -41,6 +45,7 @@ def request_of(instance: Instance) -> Request:
         zone=instance.zone,
         vcpus=vcpus_of(instance),
         memory=type_.memory_mib,
+        disk=-(-sum(disk.size for disk in instance.store) // (1 << 30)),
         architecture=instance.architecture,
         gpus=sum(gpu.count for gpu in type_.gpus),
         bare_metal=type_.bare_metal,

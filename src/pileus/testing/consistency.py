@@ -7,7 +7,18 @@ Every line of ``problems`` is something that must never be so, not even in passi
 from collections.abc import Iterator
 
 from pileus.base.config import Config
-from pileus.records import Account, Address, Host, Instance, NetworkInterface, SecurityGroup, Subnet, Volume, Vpc
+from pileus.records import (
+    Account,
+    Address,
+    DataKey,
+    Host,
+    Instance,
+    NetworkInterface,
+    SecurityGroup,
+    Subnet,
+    Volume,
+    Vpc,
+)
 from pileus.records.address import pool_scope
 from pileus.records.instance import State
 from pileus.records.security_group import group_name_scope
@@ -41,8 +52,19 @@ def unsettled(view: View) -> list[str]:
         for one in view.list(Instance)
         if one.state is State.TERMINATED and one.host_id
     ]
-    deleting = [f"{one.id} is deleting" for one in view.list(Volume) if one.state == "deleting"]
-    return [*waiting, *unseen, *kept, *deleting]
+    wiping = [f"{one.id} waits for {one.wiping}" for one in view.list(Instance) if one.wiping]
+    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view)]
+
+
+def _volumes_on_the_way(view: View) -> Iterator[str]:
+    for one in view.list(Volume):
+        if one.state in {"creating", "deleting"}:
+            yield f"{one.id} is {one.state}"
+        for attachment in one.attachments:
+            if attachment.status != "attached":
+                yield f"{one.id} is {attachment.status} at {attachment.instance_id}"
+        if one.modification is not None and one.modification.state in {"modifying", "optimizing"}:
+            yield f"{one.id} is {one.modification.state}"
 
 
 def _is_unseen(one: Instance) -> bool:
@@ -55,10 +77,11 @@ def _hosts(view: View) -> Iterator[str]:
     for host in view.list(Host):
         held = [request_of(one) for one in view.list(Instance, host_id=host.id) if one.promised]
         vcpus, memory = sum(one.vcpus for one in held), sum(one.memory for one in held)
-        if (host.used_vcpus, host.used_memory) != (vcpus, memory):
+        disk = sum(one.disk for one in held)
+        if (host.used_vcpus, host.used_memory, host.used_disk) != (vcpus, memory, disk):
             yield (
-                f"{host.id} has promised {host.used_vcpus} vCPUs and {host.used_memory} MiB; "
-                f"its {len(held)} instances hold {vcpus} and {memory}"
+                f"{host.id} has promised {host.used_vcpus} vCPUs, {host.used_memory} MiB and {host.used_disk} GiB; "
+                f"its {len(held)} instances hold {vcpus}, {memory} and {disk}"
             )
 
 
@@ -86,9 +109,12 @@ def _equipment(view: View, one: Instance) -> Iterator[str]:
         yield f"{one.id} ({one.state}) has interfaces at {indexes}"
     if one.host_id is None:
         yield f"{one.id} ({one.state}) has no host"
+    yield from _places(one)
     attached = {volume.id for volume in view.list(Volume, instance_id=one.id)}
     mapped = {device.volume_id for device in one.block_devices}
-    if attached != mapped or one.root_device_name not in {device.device_name for device in one.block_devices}:
+    names = [device.device_name for device in one.block_devices]
+    has_root = one.root_device_name in names or one.state is State.STOPPED
+    if attached != mapped or not has_root or len(set(names)) < len(names):
         yield f"{one.id} ({one.state}) maps {sorted(mapped)}, attached are {sorted(attached)}"
 
 
@@ -112,6 +138,16 @@ def _interfaces(view: View) -> Iterator[str]:
             yield f"{one.id} has the Elastic IP {one.address_id}, which is elsewhere"
 
 
+def _places(one: Instance) -> Iterator[str]:
+    """Disks of one guest that are in one place, or a root volume that is not in the first."""
+    places = [device.index for device in one.block_devices] + [disk.index for disk in one.store]
+    if len(set(places)) < len(places):
+        yield f"{one.id} ({one.state}) has disks at {places}"
+    for device in one.block_devices:
+        if (device.device_name == one.root_device_name) != (device.index == 0):
+            yield f"{one.id} ({one.state}) has {device.device_name} at {device.index}"
+
+
 def _addresses(view: View) -> Iterator[str]:
     for one in view.list(Address):
         if view.owner_of(pool_scope(one.region), one.public_address) != one.id:
@@ -131,6 +167,10 @@ def _volumes(view: View) -> Iterator[str]:
     for one in view.list(Volume):
         if (one.state == "in-use") != bool(one.attachments):
             yield f"{one.id} is {one.state} with {len(one.attachments)} attachments"
+        if len(set(one.instance_id)) < len(one.attachments) or (len(one.attachments) > 1 and not one.multi_attach):
+            yield f"{one.id} is attached to {one.instance_id} at once"
+        if one.data_key_id is not None and view.get(DataKey, one.data_key_id) is None:
+            yield f"{one.id} is encrypted under {one.data_key_id}, which is gone"
         for attachment in one.attachments:
             instance = view.get(Instance, attachment.instance_id)
             if instance is None or one.id not in {device.volume_id for device in instance.block_devices}:

@@ -11,6 +11,9 @@ from pileus.base.config import Config
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id, new_request_id
 from pileus.base.sealing import Sealer
+from pileus.controllers import volumes
+from pileus.engines.blocks.fake import memory_blocks
+from pileus.engines.blocks.store import LocalBlocks
 from pileus.operations.call import Call, Identity
 from pileus.operations.context import ConsoleUnavailable, Environment, NoCapacity
 from pileus.operations.dispatch import Dispatcher
@@ -63,18 +66,34 @@ class DirectCloud:
     Every answer is also serialised by the service's protocol, so a member that the model does not have fails the test.
     """
 
-    def __init__(self, store: Store, config: Config, clock: ManualClock, placement: OneHost, consoles: Lines) -> None:
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        clock: ManualClock,
+        placement: OneHost,
+        consoles: Lines,
+        blocks: LocalBlocks | None = None,
+    ) -> None:
         self.store = store
         self.config = config
         self.clock = clock
         self.placement = placement
         self.consoles = consoles
+        self.blocks = blocks or memory_blocks(lambda: clock.now().timestamp())
         self.account = config.account
         self.region = config.default_region
         self._dispatcher = Dispatcher(
             SERVICES,
             store,
-            Environment(config=config, clock=clock, sealer=Sealer(bytes(32)), placement=placement, consoles=consoles),
+            Environment(
+                config=config,
+                clock=clock,
+                sealer=Sealer(bytes(32)),
+                placement=placement,
+                consoles=consoles,
+                blocks=self.blocks,
+            ),
             patience=0,
         )
 
@@ -114,7 +133,7 @@ class DirectCloud:
         return self._seen(self.account, region)
 
     def _seen(self, account: str, region: str) -> Self:
-        seen = type(self)(self.store, self.config, self.clock, self.placement, self.consoles)
+        seen = type(self)(self.store, self.config, self.clock, self.placement, self.consoles, self.blocks)
         seen.account, seen.region = account, region
         return seen
 
@@ -147,8 +166,15 @@ class DirectCloud:
             assert instance is not None, f"there is no instance {instance_id}"
             check_transition(instance.state, state)
             phase = "running" if state is State.RUNNING else "off"
-            seen = Observed(boot=instance.boot, reset=instance.reset, phase=phase, since=self.clock.now())
-            return tx.put(replace(instance, state=state, observed=seen))
+            held = tuple(device.volume_id for device in instance.block_devices) if state is State.RUNNING else ()
+            now = self.clock.now()
+            seen = Observed(
+                boot=instance.boot, reset=instance.reset, phase=phase, since=now, volumes=held, wiring=instance.wiring
+            )
+            entered = tx.put(replace(instance, state=state, observed=seen))
+            for volume_id in volumes.unsettled_of(tx, instance_id, now):
+                volumes.settle(tx, volume_id, now)
+            return tx.get(Instance, instance_id) or entered
 
         return self.store.transact(change)
 

@@ -164,8 +164,12 @@ async def test_interfaces(ec2, launch):
         ({"CpuOptions": {"CoreCount": 7}}, "InvalidParameterValue"),
         ({"InstanceMarketOptions": {"MarketType": "spot"}}, "Unsupported"),
         (
-            {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}]},
+            {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-0123456789abcdef0"}}]},
             "InvalidSnapshot.NotFound",
+        ),
+        (
+            {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}]},
+            "InvalidSnapshotID.Malformed",
         ),
         (
             {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 0}}]},

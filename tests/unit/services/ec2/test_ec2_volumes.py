@@ -38,6 +38,7 @@ async def test_a_root_volume_as_it_is_drawn(cloud, ec2, image, volumes):
         "Throughput": 125,
         "Encrypted": False,
         "SseType": "none",
+        "FastRestored": False,
         "MultiAttachEnabled": False,
         "SnapshotId": image.snapshot_id,
         "CreateTime": now,
@@ -47,7 +48,7 @@ async def test_a_root_volume_as_it_is_drawn(cloud, ec2, image, volumes):
                 "VolumeId": root,
                 "InstanceId": volumes["InstanceId"],
                 "Device": "/dev/xvda",
-                "State": "attached",
+                "State": "attaching",
                 "AttachTime": now,
                 "DeleteOnTermination": True,
             }
@@ -74,7 +75,7 @@ async def test_filters_that_both_volumes_pass(cloud, ec2, volumes):
     for name, value in (
         ("attachment.attach-time", "2026-11-23T12:00:00.000Z"),
         ("attachment.instance-id", volumes["InstanceId"]),
-        ("attachment.status", "attached"),
+        ("attachment.status", "attaching"),
         ("availability-zone", "us-east-1a"),
         ("availability-zone-id", "use1-az2"),
         ("create-time", "2026-11-23*"),

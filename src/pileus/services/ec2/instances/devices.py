@@ -1,18 +1,31 @@
-"""Block device mappings of a launch: which volumes an instance starts with."""
+"""Block device mappings of a launch: which volumes and instance store disks an instance starts with.
 
-import re
+See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/block-device-mapping-concepts.html.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from pileus.base.errors import ServiceError
-from pileus.base.ids import new_id
+from pileus.catalogue import InstanceType
 from pileus.operations.context import Context
-from pileus.records import Image, Instance, Volume
+from pileus.records import Image, Instance, Snapshot
+from pileus.records.image import ImageDevice
 from pileus.records.instance import BlockDevice
 from pileus.records.volume import VolumeAttachment
-from pileus.services.ec2.errors import InvalidParameterValue, NotFound, Unsupported
+from pileus.services.ec2.device_names import store_number, valid_name
+from pileus.services.ec2.errors import LimitExceeded, Unsupported
+from pileus.services.ec2.volume_sources import Encryption, new_volume, usable_snapshot
+from pileus.services.ec2.volume_types import (
+    DEFAULT_TYPE,
+    NOT_FOR_BOOT,
+    VOLUME_TYPES,
+    Settings,
+    most_volumes,
+    settings,
+)
 
 
 class InvalidBlockDeviceMapping(ServiceError):
@@ -21,191 +34,181 @@ class InvalidBlockDeviceMapping(ServiceError):
     code = "InvalidBlockDeviceMapping"
 
 
-class VolumeType(msgspec.Struct, frozen=True):
-    """What a volume type allows: GiB, IOPS (None: it has no such setting), IOPS per GiB at most, throughput in MiB/s."""
-
-    least: int
-    most: int
-    iops: tuple[int, int] | None = None
-    iops_per_gib: int = 0
-    throughput: tuple[int, int] | None = None
-
-
-VOLUME_TYPES: Mapping[str, VolumeType] = {
-    "standard": VolumeType(1, 1024),
-    "gp2": VolumeType(1, 16384),
-    "gp3": VolumeType(1, 65536, (3000, 80000), 500, (125, 2000)),
-    "io1": VolumeType(4, 16384, (100, 64000), 50),
-    "io2": VolumeType(4, 65536, (100, 256000), 1000),
-    "st1": VolumeType(125, 16384),
-    "sc1": VolumeType(125, 16384),
-}
-"""See https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-types.html."""
-
-_GP2_IOPS_PER_GIB, _GP2_LEAST, _GP2_MOST = 3, 100, 16000
-
-
-_NOT_FOR_BOOT = frozenset({"st1", "sc1"})
-_DEVICE_NAME = re.compile(r"(?:/dev/)?(?:sd[a-z]|hd[a-z]|xvd[a-z]{1,2})[0-9]{0,2}")
-"""See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html."""
-
-
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One volume of every instance of the launch. ``content`` is the image that it starts as."""
+    """One volume of every instance of the launch. ``content`` is the image that it starts as, where ``source`` isn't known."""
 
     name: str
-    size: int
-    volume_type: str
-    iops: int | None
-    throughput: int | None
+    settings: Settings
     delete_on_termination: bool
-    snapshot_id: str | None = None
-    content: str | None = None
+    source: Snapshot | None
+    content: str | None
+    snapshot_id: str | None
+    encryption: Encryption
 
 
-def plan_devices(image: Image, mappings: Sequence[Mapping[str, Any]]) -> list[Device]:
-    """The volumes of a launch, the root volume first.
+class Devices(msgspec.Struct, frozen=True, kw_only=True):
+    """The disks of a launch: volumes, the root volume first, and names for disks of the instance store by their numbers."""
+
+    volumes: tuple[Device, ...]
+    store_names: tuple[tuple[int, str], ...]
+
+
+def plan_devices(
+    context: Context, image: Image, type_: InstanceType, mappings: Sequence[Mapping[str, Any]], interfaces: int = 1
+) -> Devices:
+    """The disks of a launch: those of the image, changed and added to by the call's mappings.
 
     Raises:
-        InvalidBlockDeviceMapping: a device twice, a root volume smaller than the image, no size, a wrong type's setting.
-        NotFound: a snapshot that is not the image's own.
+        InvalidBlockDeviceMapping: a device twice, a root volume smaller than the image, no size, a type that can't boot.
+        NotFound, MalformedId, IncorrectState: a snapshot that the caller can't use.
+        InvalidParameterValue, InvalidParameterCombination, MissingSetting: settings that the volume type does not take.
+        LimitExceeded: more than the instance type takes.
     """
+    named = _by_name(image, mappings)
+    own = {device.device_name: device for device in image.devices}
+    volumes: list[Device] = []
+    stores: dict[int, str] = {}
+    for name in dict.fromkeys((*own, *named)):
+        mapping, device = named.get(name, {}), own.get(name)
+        if "NoDevice" in mapping:
+            continue
+        virtual = mapping.get("VirtualName") or (device.virtual_name if device and "Ebs" not in mapping else None)
+        if virtual:
+            _map_store(stores, virtual, name)
+        else:
+            volumes.append(_volume(context, image, name, mapping.get("Ebs", {}), device))
+    most = most_volumes(type_, interfaces, sum(disk.count for disk in _disks(type_)))
+    if len(volumes) > most:
+        raise LimitExceeded(
+            f"{len(volumes)} volumes exceed the limit of {most} for the type {type_.name}.",
+            code="AttachmentLimitExceeded",
+        )
+    return Devices(volumes=tuple(volumes), store_names=tuple(stores.items()))
+
+
+def _by_name(image: Image, mappings: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     named: dict[str, Mapping[str, Any]] = {}
     for mapping in mappings:
         name = mapping.get("DeviceName")
         if not name:
             raise InvalidBlockDeviceMapping("The device name of a block device mapping must not be empty.")
-        if name != image.root_device_name and not _DEVICE_NAME.fullmatch(name):
+        if name != image.root_device_name and not valid_name(name):
             raise InvalidBlockDeviceMapping(f"Invalid device name {name}")
         if name in named:
             raise InvalidBlockDeviceMapping(f"The device '{name}' is used in more than one block-device mapping")
+        if mapping.get("VirtualName") and mapping.get("Ebs"):
+            raise InvalidBlockDeviceMapping(f"The device '{name}' can't be both a volume and ephemeral.")
         named[name] = mapping
-    root = named.pop(image.root_device_name, {})
+    root = named.get(image.root_device_name, {})
     if "NoDevice" in root or root.get("VirtualName"):
         raise InvalidBlockDeviceMapping(f"The root device {image.root_device_name} can't be left out or be ephemeral.")
-    return [_root(image, root.get("Ebs", {})), *_further(named)]
+    return named
 
 
-def _root(image: Image, ebs: Mapping[str, Any]) -> Device:
-    snapshot = ebs.get("SnapshotId", image.snapshot_id)
-    if snapshot != image.snapshot_id:
-        raise NotFound(f"The snapshot '{snapshot}' does not exist.", code="InvalidSnapshot.NotFound")
-    size = ebs.get("VolumeSize", image.size)
-    if size < image.size:
+def _map_store(stores: dict[int, str], virtual: str, name: str) -> None:
+    number = store_number(virtual)
+    if number is None:
+        raise InvalidBlockDeviceMapping(f"Invalid virtual name {virtual}")
+    if number in stores:
+        raise InvalidBlockDeviceMapping(f"The device '{virtual}' is used in more than one block-device mapping")
+    stores[number] = name
+
+
+def _disks(type_: InstanceType) -> Sequence[Any]:
+    return type_.instance_storage.disks if type_.instance_storage else ()
+
+
+def _volume(context: Context, image: Image, name: str, ebs: Mapping[str, Any], device: ImageDevice | None) -> Device:
+    for unknown in ("OutpostArn", "VolumeInitializationRate", "EbsCardIndex"):
+        if ebs.get(unknown):
+            raise Unsupported(
+                f"The parameter {unknown} of the block device '{name}' is not available in this cloud yet."
+            )
+    root = name == image.root_device_name
+    source = _source(context, ebs, device, root=root)
+    least = source.size if source else (device.size if device and device.snapshot_id else 0)
+    size = ebs.get("VolumeSize", device.size if device else None)
+    if size is None:
+        size = least
+    if not size and not least:
+        raise InvalidBlockDeviceMapping(f"The device '{name}' needs a volumeSize or a snapshotId.")
+    if size < least:
+        snapshot = source.id if source else device and device.snapshot_id
         raise InvalidBlockDeviceMapping(
-            f"Volume of size {size}GB is smaller than snapshot '{snapshot}', expect size >= {image.size}GB"
+            f"Volume of size {size}GB is smaller than snapshot '{snapshot}', expect size >= {least}GB"
         )
-    if ebs.get("VolumeType") in _NOT_FOR_BOOT:
-        raise InvalidBlockDeviceMapping(f"A volume of the type {ebs['VolumeType']} can't be a boot volume.")
-    device = _device(image.root_device_name, ebs, size, delete_by_default=True)
-    return msgspec.structs.replace(device, snapshot_id=image.snapshot_id, content=image.content)
-
-
-def _further(mappings: Mapping[str, Mapping[str, Any]]) -> Iterable[Device]:
-    for name, mapping in mappings.items():
-        # Instance types without an instance store ignore ephemeral mappings, and so do we as long as none has one.
-        if "NoDevice" in mapping or mapping.get("VirtualName"):
-            continue
-        ebs: Mapping[str, Any] = mapping.get("Ebs", {})
-        if ebs.get("SnapshotId"):
-            raise NotFound(f"The snapshot '{ebs['SnapshotId']}' does not exist.", code="InvalidSnapshot.NotFound")
-        if ebs.get("VolumeSize") is None:
-            raise InvalidBlockDeviceMapping(f"The device '{name}' needs a volumeSize or a snapshotId.")
-        yield _device(name, ebs, ebs["VolumeSize"], delete_by_default=True)
-
-
-def _device(name: str, ebs: Mapping[str, Any], size: int, *, delete_by_default: bool) -> Device:
-    if ebs.get("Encrypted"):
-        raise Unsupported(f"The parameter encrypted of the block device '{name}' is not available in this cloud yet.")
-    type_name = ebs.get("VolumeType", "gp3")
-    rules = VOLUME_TYPES.get(type_name)
-    if rules is None:
-        raise InvalidParameterValue(f"Value ({type_name}) for parameter volumeType is invalid. Unknown volume type.")
-    if not rules.least <= size <= rules.most:
-        raise InvalidParameterValue(
-            f"Volume of {size}GiB is invalid for volume type {type_name}. Supported sizes: {rules.least}-{rules.most} GiB."
-        )
+    given = _settings(ebs, device, size)
+    if root and given.volume_type in NOT_FOR_BOOT:
+        raise InvalidBlockDeviceMapping(f"A volume of the type {given.volume_type} can't be a boot volume.")
     return Device(
         name=name,
-        size=size,
-        volume_type=type_name,
-        iops=_iops(type_name, rules, size, ebs.get("Iops")),
-        throughput=_throughput(type_name, rules, ebs.get("Throughput")),
-        delete_on_termination=ebs.get("DeleteOnTermination", delete_by_default),
+        settings=given,
+        delete_on_termination=ebs.get("DeleteOnTermination", device.delete_on_termination if device else True),
+        source=source,
+        content=image.content if root else None,
+        snapshot_id=source.id if source else (device.snapshot_id if device else None),
+        encryption=Encryption(
+            encrypted=ebs.get("Encrypted", device.encrypted if device and not device.snapshot_id else None),
+            kms_key_id=ebs.get("KmsKeyId", device.kms_key_id if device else None),
+        ),
     )
 
 
-def _iops(type_name: str, rules: VolumeType, size: int, wanted: int | None) -> int | None:
-    if rules.iops is None:
-        if wanted is not None:
-            raise InvalidBlockDeviceMapping(f"The parameter iops is not supported for {type_name} volumes.")
-        return min(max(_GP2_IOPS_PER_GIB * size, _GP2_LEAST), _GP2_MOST) if type_name == "gp2" else None
-    least, most = rules.iops
-    if wanted is None:
-        if type_name != "gp3":
-            raise InvalidBlockDeviceMapping(f"The parameter iops must be specified for {type_name} volumes.")
-        return least
-    if not least <= wanted <= most:
-        raise InvalidParameterValue(
-            f"Volume iops of {wanted} is out of range for {type_name}. Supported: {least}-{most}."
-        )
-    if wanted > max(rules.iops_per_gib * size, least):
-        raise InvalidParameterValue(
-            f"Iops to volume size ratio of {wanted / size:.1f} is too high; maximum is {rules.iops_per_gib}."
-        )
-    return wanted
+def _source(context: Context, ebs: Mapping[str, Any], device: ImageDevice | None, *, root: bool) -> Snapshot | None:
+    """The snapshot that the volume starts as. Who may launch the image may use its snapshots, whosever they are."""
+    named, own = ebs.get("SnapshotId"), device.snapshot_id if device else None
+    if named and named != own:
+        found = usable_snapshot(context, named)
+        if root:
+            raise InvalidBlockDeviceMapping("snapshotId cannot be modified on root device")
+        return found
+    # The images that the cloud is shipped with were there before they had snapshots.
+    return context.view.get(Snapshot, own) if own else None
 
 
-def _throughput(type_name: str, rules: VolumeType, wanted: int | None) -> int | None:
-    if rules.throughput is None:
-        if wanted is not None:
-            raise InvalidBlockDeviceMapping(f"The parameter throughput is not supported for {type_name} volumes.")
-        return None
-    least, most = rules.throughput
-    if wanted is not None and not least <= wanted <= most:
-        raise InvalidParameterValue(f"Throughput of {wanted} is out of range. Supported: {least}-{most}.")
-    return wanted or least
+def _settings(ebs: Mapping[str, Any], device: ImageDevice | None, size: int) -> Settings:
+    """Type, size and performance; what the image says of its type's performance holds while the type stays."""
+    name = ebs.get("VolumeType") or (device.volume_type if device else DEFAULT_TYPE)
+    iops, throughput = ebs.get("Iops"), ebs.get("Throughput")
+    rules = VOLUME_TYPES.get(name)
+    if rules is not None and device is not None and name == device.volume_type:
+        iops = device.iops if iops is None and rules.iops is not None else iops
+        throughput = device.throughput if throughput is None and rules.throughput is not None else throughput
+    return settings(name, size, iops, throughput)
 
 
 def create_volumes(
-    context: Context, devices: Sequence[Device], instance: Instance, tags: Mapping[str, str]
+    context: Context, devices: Iterable[Device], instance: Instance, tags: Mapping[str, str]
 ) -> tuple[BlockDevice, ...]:
-    """Writes the volumes of one placed instance, attached to it and on its host."""
-    mapped: list[BlockDevice] = []
-    for index, device in enumerate(devices):
-        volume = context.tx.put(
-            Volume(
-                id=new_id("vol"),
-                account=context.account,
-                region=context.region,
-                tags=tags,
-                zone=instance.zone,
-                host_id=instance.host_id,
-                size=device.size,
-                created=context.now,
-                volume_type=device.volume_type,
-                state="in-use",
-                iops=device.iops,
-                throughput=device.throughput,
-                snapshot_id=device.snapshot_id,
-                image_content=device.content,
-                attachments=(
-                    VolumeAttachment(
-                        instance_id=instance.id,
-                        device=device.name,
-                        attached=context.now,
-                        delete_on_termination=device.delete_on_termination,
-                    ),
-                ),
-            )
+    """Writes the volumes of one placed instance, being attached to it on its host. Raises what ``encryption_of`` raises."""
+    fitted = instance
+    for device in devices:
+        volume = new_volume(
+            context,
+            device.settings,
+            instance.zone,
+            source=device.source,
+            content=device.content,
+            encryption=device.encryption,
+            tags=tags,
         )
-        mapped.append(
-            BlockDevice(
-                device_name=device.name,
-                volume_id=volume.id,
-                attached=context.now,
-                delete_on_termination=device.delete_on_termination,
-                index=index,
-            )
+        attachment = VolumeAttachment(
+            instance_id=instance.id,
+            device=device.name,
+            attached=context.now,
+            delete_on_termination=device.delete_on_termination,
+            status="attaching",
         )
-    return tuple(mapped)
+        attached = msgspec.structs.replace(
+            volume.with_attachment(attachment), host_id=instance.host_id, snapshot_id=device.snapshot_id
+        )
+        context.tx.put(attached)
+        mapped = BlockDevice(
+            device_name=device.name,
+            volume_id=volume.id,
+            attached=context.now,
+            delete_on_termination=device.delete_on_termination,
+            index=0 if device.name == instance.root_device_name else fitted.free_index,
+        )
+        fitted = msgspec.structs.replace(fitted, block_devices=(*fitted.block_devices, mapped))
+    return fitted.block_devices

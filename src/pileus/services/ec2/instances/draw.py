@@ -135,14 +135,16 @@ def draw_block_devices(context: Context, instance: Instance) -> list[dict[str, A
     drawn: list[dict[str, Any]] = []
     for device in instance.block_devices:
         volume = context.view.get(Volume, device.volume_id)
-        if volume is None or not volume.attachments:
+        attachment = volume.attachment_to(instance.id) if volume else None
+        if attachment is None:
             continue
         drawn.append(
             {
                 "DeviceName": device.device_name,
                 "Ebs": {
                     "VolumeId": device.volume_id,
-                    "Status": volume.attachments[0].status,
+                    # "busy" is a state of the volume's alone.
+                    "Status": "detaching" if attachment.leaving else attachment.status,
                     "AttachTime": device.attached,
                     "DeleteOnTermination": device.delete_on_termination,
                 },

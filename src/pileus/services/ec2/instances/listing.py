@@ -10,7 +10,13 @@ from pileus.operations.listing import Listing
 from pileus.records import Instance, NetworkInterface, Vpc
 from pileus.records.dns_names import private_name, public_name_in
 from pileus.records.instance import CODES, BlockDevice, Reason
-from pileus.services.ec2.instances.draw import draw_instance, interfaces_of, private_dns_name, state_reason
+from pileus.services.ec2.instances.draw import (
+    draw_block_devices,
+    draw_instance,
+    interfaces_of,
+    private_dns_name,
+    state_reason,
+)
 from pileus.services.ec2.network_interfaces import draw_groups
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
@@ -148,7 +154,9 @@ INSTANCES: Listing[Instance] = Listing(
         "block-device-mapping.attach-time": _devices(lambda device: iso(device.attached)),
         "block-device-mapping.delete-on-termination": _devices(lambda d: str(d.delete_on_termination).lower()),
         "block-device-mapping.device-name": _devices(lambda device: device.device_name),
-        "block-device-mapping.status": _devices(lambda _: "attached"),
+        "block-device-mapping.status": lambda context, instance: [
+            device["Ebs"]["Status"] for device in draw_block_devices(context, instance)
+        ],
         "block-device-mapping.volume-id": _devices(lambda device: device.volume_id),
         "boot-mode": lambda _, instance: instance.boot_mode,
         "capacity-reservation-id": absent,

@@ -24,6 +24,7 @@ from pileus.services.ec2.errors import (
 from pileus.services.ec2.instances.draw import interfaces_of
 from pileus.services.ec2.instances.networking import check_groups
 from pileus.services.ec2.instances.run import decode_user_data
+from pileus.services.ec2.instances.store_disks import with_store
 from pileus.services.ec2.network_interfaces import only_interface
 from pileus.services.ec2.resources import INSTANCE, SUBNET
 from pileus.services.ec2.service import ec2
@@ -108,7 +109,8 @@ def _change_type(context: Context, instance: Instance, name: str) -> None:
         raise InvalidParameterValue(f"The following supplied instance types do not exist: [{name}]")
     _check_type(context, instance, type_)
     # What was asked of the processor belongs to the old type, as on EC2.
-    context.tx.put(replace(instance, instance_type=name, core_count=None, threads_per_core=None))
+    changed = replace(instance, instance_type=name, core_count=None, threads_per_core=None)
+    context.tx.put(with_store(changed, type_, context.env.config))
 
 
 def _check_type(context: Context, instance: Instance, type_: InstanceType) -> None:

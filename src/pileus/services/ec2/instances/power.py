@@ -14,6 +14,7 @@ from pileus.services.ec2.errors import (
     IncorrectInstanceState,
     InsufficientInstanceCapacity,
     InvalidParameterCombination,
+    InvalidParameterValue,
     OperationNotPermitted,
     UnsupportedOperation,
 )
@@ -70,6 +71,11 @@ def start_instances(context: Context, params: "StartInstancesRequestTypeDef") ->
 
 
 def _start(context: Context, instance: Instance) -> Instance:
+    if instance.root_device_name not in {device.device_name for device in instance.block_devices}:
+        raise InvalidParameterValue(
+            f"Invalid value '{instance.id}' for instanceId. Instance does not have a volume attached at root "
+            f"({instance.root_device_name})"
+        )
     fresh = replace(
         instance,
         boot=instance.boot + 1,

@@ -26,10 +26,11 @@ from pileus.services.ec2.errors import (
     Unsupported,
 )
 from pileus.services.ec2.images import visible_image
-from pileus.services.ec2.instances.devices import Device, create_volumes, plan_devices
+from pileus.services.ec2.instances.devices import Devices, create_volumes, plan_devices
 from pileus.services.ec2.instances.listing import draw_reservation
 from pileus.services.ec2.instances.metadata_options import metadata_options
 from pileus.services.ec2.instances.networking import Nic, create_interfaces, discard_interfaces, plan_nics
+from pileus.services.ec2.instances.store_disks import with_store
 from pileus.services.ec2.key_pairs import key_named
 from pileus.services.ec2.service import ec2
 from pileus.services.ssm import resolve_parameter
@@ -78,7 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     type: InstanceType
     key: KeyPair | None
     nics: tuple[Nic, ...]
-    devices: tuple[Device, ...]
+    devices: Devices
     metadata: MetadataOptions
 
 
@@ -134,7 +135,7 @@ def _plan(context: Context, params: Mapping[str, Any]) -> Plan:
         type=type_,
         key=key_named(context, key_name) if key_name else None,
         nics=nics,
-        devices=tuple(plan_devices(image, params.get("BlockDeviceMappings", ()))),
+        devices=plan_devices(context, image, type_, params.get("BlockDeviceMappings", ()), len(nics)),
         metadata=metadata_options(params.get("MetadataOptions", {})),
     )
 
@@ -309,12 +310,14 @@ def _launch(context: Context, params: Mapping[str, Any], plan: Plan, reservation
         resource_name_dns_a=names.get("EnableResourceNameDnsARecord", subnet.resource_name_dns_a),
         core_count=options.get("CoreCount"),
         threads_per_core=options.get("ThreadsPerCore"),
+        store_names=plan.devices.store_names,
     )
+    instance = with_store(instance, plan.type, context.env.config)
     interfaces = create_interfaces(context, plan.nics, instance, tags_for(params, "network-interface"))
     try:
         placed = context.env.placement.place(context.tx, instance)
     except NoCapacity:
         discard_interfaces(context, interfaces)
         raise
-    devices = create_volumes(context, plan.devices, placed, tags_for(params, "volume"))
+    devices = create_volumes(context, plan.devices.volumes, placed, tags_for(params, "volume"))
     return context.tx.put(replace(placed, block_devices=devices))
