@@ -2,6 +2,9 @@
 
 What it does then is told by ``do=`` on the kernel command line: ``poweroff``, ``panic``, ``reboot`` (once: it leaves a
 mark on its disk), ``serve`` (TCP on port 7 of 10.9.0.2) or nothing, until the power button; ``deaf`` ignores that.
+
+With ``disks`` it tells of every disk that comes (``SEES <serial> <size>``), grows or goes (``LOST <serial> <size>``), and
+runs what it finds at the disk's beginning if that is a shell script (``program``), with ``$disk`` and ``$serial`` set.
 """
 
 import fcntl
@@ -52,10 +55,37 @@ reboot)
 serve)
     ip link set eth0 up; ip address add 10.9.0.2/24 dev eth0
     echo "SERVING"; nc -ll -p 7 -e cat ;;
+disks)
+    mkdir /seen; echo "READY"
+    while :; do
+        for path in /sys/block/vd*; do
+            disk=$(basename $path); serial=$(cat $path/serial) || continue
+            now="$serial $(($(cat $path/size) * 512))"; before=$(cat /seen/$disk 2> /dev/null)
+            [ "$now" = "$before" ] && continue
+            echo "SEES $now"; echo "$now" > /seen/$disk
+            [ "${before% *}" = "$serial" ] && continue
+            head -c 4096 /dev/$disk | tr -d '\0' > /program-$serial
+            if [ "$(head -c 2 /program-$serial)" = "#!" ]; then disk=$disk serial=$serial sh /program-$serial & fi
+        done
+        for seen in /seen/*; do
+            [ -e $seen ] && ! [ -e /sys/block/$(basename $seen) ] && { echo "LOST $(cat $seen)"; rm $seen; }
+        done
+        sleep 0.05
+    done ;;
 esac
 echo "READY"
 while :; do sleep 3600; done
 """
+
+PROGRAM_SIZE = 4096
+
+
+def program(*lines: str) -> bytes:
+    """What makes a guest with ``do=disks`` run these lines, to be put at a disk's beginning."""
+    text = "\n".join(("#!/bin/sh", *lines, "")).encode()
+    assert len(text) <= PROGRAM_SIZE
+    return text.ljust(PROGRAM_SIZE, b"\0")
+
 
 METADATA = MetadataSpec(
     instance_id="i-1",

@@ -3,15 +3,16 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import hypervisor_guest
+import msgspec
 import pytest
 
 from pileus.base import process
-from pileus.drivers.errors import PermanentError
+from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
 from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer, GuestState, Hypervisor
 from pileus.drivers.hypervisor.qemu import QemuHypervisor
@@ -19,15 +20,38 @@ from pileus.hostapi.spec import GuestSpec
 
 
 class Host(Protocol):
-    """A machine with a hypervisor on it, and what befalls its guests. ``told`` are the calls of ``on_change``."""
+    """A machine with a hypervisor on it, and what befalls its guests. ``told`` are the calls of ``on_change``.
+
+    Its volumes have two layers of their own over a base that is shared. ``fresh_top`` makes one more, still empty.
+    """
 
     hypervisor: Hypervisor
     told: list[str]
 
-    async def start(self, guest: GuestSpec) -> None: ...
+    async def start(self, guest: GuestSpec, disks: Sequence[Disk] = ()) -> None: ...
+    def make_disk(self, volume_id: str) -> Disk: ...
+    def fresh_top(self, disk: Disk, name: str) -> DiskLayer: ...
     async def replace_driver(self) -> None: ...
     async def kill_process(self, instance_id: str) -> None: ...
     async def destroy(self) -> None: ...
+
+
+def disk_of(volume_id: str, paths: Sequence[Path]) -> Disk:
+    top, own, base = paths
+    layers = (
+        top_at(top),
+        DiskLayer(path=own, format="qcow2", writable=False, mergeable=True),
+        DiskLayer(path=base, format="raw", writable=False),
+    )
+    return Disk(volume_id=volume_id, index=1, serial=volume_id.replace("-", ""), layers=layers)
+
+
+def top_at(path: Path) -> DiskLayer:
+    return DiskLayer(path=path, format="qcow2", writable=True, mergeable=True)
+
+
+def overlay(path: Path, below: Path, kind: str = "qcow2") -> None:
+    process.run_sync("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", str(below), "-F", kind, str(path), "64M")
 
 
 class Simulated:
@@ -38,9 +62,11 @@ class Simulated:
         self._host = FakeHost()
         self.hypervisor: Hypervisor = FakeHypervisor(self._host)
 
-    async def start(self, guest: GuestSpec) -> None:
-        await self.hypervisor.ensure_running(guest, BootFiles(), (), {})
+    async def start(self, guest: GuestSpec, disks: Sequence[Disk] = ()) -> None:
+        await self.hypervisor.ensure_running(guest, BootFiles(), disks, {})
         match guest.cmdline:
+            case "do=firmware":
+                self._host.keeps_disks.add(guest.instance_id)
             case "do=poweroff":
                 self._host.guest_shutdown(guest.instance_id)
             case "do=panic":
@@ -51,6 +77,13 @@ class Simulated:
             case _:
                 pass
         self._host.print(guest.instance_id, "READY")
+
+    def make_disk(self, volume_id: str) -> Disk:
+        paths = [Path("/fake") / volume_id / name for name in ("top", "own", "base")]
+        return disk_of(volume_id, paths)
+
+    def fresh_top(self, disk: Disk, name: str) -> DiskLayer:
+        return top_at(disk.layers[0].path.with_name(name))
 
     async def replace_driver(self) -> None:
         self.hypervisor = FakeHypervisor(self._host)
@@ -64,7 +97,7 @@ class Simulated:
 
 
 class Real:
-    """QEMU. Every guest has a disk of its own."""
+    """QEMU. Every guest has a disk of its own, unless it is given some. With ``do=firmware`` it has no system."""
 
     def __init__(self, root: Path) -> None:
         self.told: list[str] = []
@@ -72,9 +105,25 @@ class Real:
         self._boot_files = hypervisor_guest.boot_files()
         self.hypervisor: Hypervisor = QemuHypervisor(root)
 
-    async def start(self, guest: GuestSpec) -> None:
-        disks = [self._disk(disk.volume_id, disk.serial) for disk in guest.disks]
-        await self.hypervisor.ensure_running(guest, self._boot_files, disks, {})
+    async def start(self, guest: GuestSpec, disks: Sequence[Disk] = ()) -> None:
+        disks = disks or [self._disk(disk.volume_id, disk.serial) for disk in guest.disks]
+        boot_files = BootFiles() if guest.cmdline == "do=firmware" else self._boot_files
+        await self.hypervisor.ensure_running(guest, boot_files, disks, {})
+
+    def make_disk(self, volume_id: str) -> Disk:
+        directory = self._root / "chains" / volume_id
+        directory.mkdir(parents=True)
+        top, own, base = (directory / name for name in ("top", "own", "base"))
+        process.run_sync("qemu-img", "create", "-q", "-f", "raw", str(base), "64M")
+        overlay(own, base, "raw")
+        overlay(top, own)
+        return disk_of(volume_id, [top, own, base])
+
+    def fresh_top(self, disk: Disk, name: str) -> DiskLayer:
+        below = disk.layers[0].path
+        path = below.with_name(name)
+        overlay(path, below)
+        return top_at(path)
 
     def _disk(self, volume_id: str, serial: str) -> Disk:
         path = self._root / volume_id
@@ -245,3 +294,121 @@ async def test_another_driver_finds_what_runs_and_what_is_off(host: Host) -> Non
     assert b"READY" in await host.hypervisor.console_output("i-1")
     await host.hypervisor.press_power_button("i-1")
     assert (await wait_until(is_off, host)).cause == "asked"
+
+
+def has(*volumes: str) -> Callable[[GuestState], bool]:
+    return lambda state: state.volumes == tuple(sorted(volumes))
+
+
+async def test_a_disk_comes_and_goes_while_the_guest_runs(host: Host) -> None:
+    await host.start(spec(do="disks"), [host.make_disk("vol-1")])
+    assert has("vol-1")(await look(host))
+    await wait_for_text(b"READY", host)
+    disk = host.make_disk("vol-2")
+    host.told.clear()
+    await host.hypervisor.plug("i-1", disk)
+    assert has("vol-1", "vol-2")(await look(host))
+    assert "i-1" in host.told
+    await host.hypervisor.plug("i-1", msgspec.structs.replace(disk, iops=500, throughput=10 << 20, size=128 << 20))
+    assert has("vol-1", "vol-2")(await look(host))
+    await host.hypervisor.unplug("i-1", "vol-2")
+    await wait_until(has("vol-1"), host)
+    await host.hypervisor.unplug("i-1", "vol-2")
+    await host.hypervisor.unplug("i-1", "vol-3", force=True)
+    await host.hypervisor.plug("i-1", disk)
+    await wait_until(has("vol-1", "vol-2"), host)
+
+
+async def test_a_guest_that_is_off_has_no_disks_and_nothing_is_done_with_them(host: Host) -> None:
+    disk = host.make_disk("vol-1")
+    await host.start(spec(), [disk])
+    await host.hypervisor.cut_power("i-1")
+    assert has()(await look(host))
+    await host.hypervisor.plug("i-1", disk)
+    await host.hypervisor.unplug("i-1", "vol-1")
+    await host.hypervisor.freeze("i-1", {"vol-1": host.fresh_top(disk, "fresh")})
+    await host.hypervisor.merge("i-1", "vol-1", disk.layers[0].path)
+    await host.hypervisor.swap_base("i-1", "vol-1", disk.layers[-1])
+    await host.hypervisor.plug("i-9", disk)
+    assert has()(await look(host))
+    await host.start(spec(boot=2), [disk])
+    assert has("vol-1")(await look(host))
+
+
+async def test_a_disk_is_torn_out_of_a_guest_that_does_not_let_go(host: Host) -> None:
+    disk = host.make_disk("vol-2")
+    await host.start(spec(do="firmware"), [host.make_disk("vol-1")])
+    await host.start(spec("i-2"))
+    await host.hypervisor.plug("i-1", disk)
+    await host.hypervisor.unplug("i-1", "vol-2")
+    assert has("vol-1", "vol-2")(await look(host))
+    with pytest.raises(RetryableError):
+        await host.hypervisor.plug("i-1", disk)
+    with pytest.raises(RetryableError):
+        await host.hypervisor.plug("i-2", disk)
+    await host.hypervisor.unplug("i-1", "vol-2", force=True)
+    assert has("vol-1")(await look(host))
+    await host.hypervisor.plug("i-2", disk)
+    assert "vol-2" in (await look(host, "i-2")).volumes
+    await host.hypervisor.unplug("i-1", "vol-2", force=True)
+    assert "vol-2" in (await look(host, "i-2")).volumes
+
+
+async def test_two_guests_never_have_one_volume_however_its_layers_changed(host: Host) -> None:
+    disk = host.make_disk("vol-1")
+    await host.start(spec("i-1"), [disk])
+    await host.start(spec("i-2"))
+    top = host.fresh_top(disk, "fresh")
+    await host.hypervisor.freeze("i-1", {"vol-1": top})
+    frozen = msgspec.structs.replace(disk.layers[0], writable=False)
+    changed = msgspec.structs.replace(disk, layers=(top, frozen, *disk.layers[1:]))
+    for layers in (disk, changed):
+        with pytest.raises(RetryableError):
+            await host.hypervisor.plug("i-2", layers)
+    await host.hypervisor.merge("i-1", "vol-1", frozen.path)
+    merged = msgspec.structs.replace(disk, layers=(top, *disk.layers[1:]))
+    with pytest.raises(RetryableError):
+        await host.hypervisor.plug("i-2", merged)
+    assert "vol-1" not in (await look(host, "i-2")).volumes
+    await host.hypervisor.cut_power("i-1")
+    await host.hypervisor.plug("i-2", merged)
+    assert "vol-1" in (await look(host, "i-2")).volumes
+
+
+async def test_layers_are_frozen_merged_and_swapped_and_all_of_it_can_be_repeated(host: Host) -> None:
+    disks = {name: host.make_disk(name) for name in ("vol-1", "vol-2")}
+    await host.start(spec(), list(disks.values()))
+    tops = {name: host.fresh_top(disk, "fresh") for name, disk in disks.items()}
+    with pytest.raises(PermanentError):
+        await host.hypervisor.freeze("i-1", {**tops, "vol-3": tops["vol-1"]})
+    for _ in range(2):
+        await host.hypervisor.freeze("i-1", tops)
+    await host.replace_driver()
+    await host.hypervisor.freeze("i-1", tops)
+    with pytest.raises(PermanentError):
+        await host.hypervisor.merge("i-1", "vol-1", tops["vol-1"].path)
+    frozen, own, base = disks["vol-1"].layers
+    for _ in range(2):
+        await host.hypervisor.merge("i-1", "vol-1", frozen.path)
+    with pytest.raises(PermanentError):  # into the base, which others use
+        await host.hypervisor.merge("i-1", "vol-1", own.path)
+    other = host.make_disk("vol-9").layers[-1]
+    for _ in range(2):
+        await host.hypervisor.swap_base("i-1", "vol-1", other)
+    await host.replace_driver()
+    await host.hypervisor.swap_base("i-1", "vol-1", base)
+    await host.hypervisor.merge("i-1", "vol-3", frozen.path)
+    await host.hypervisor.swap_base("i-1", "vol-3", base)
+    assert has("vol-1", "vol-2")(await look(host))
+
+
+async def test_another_driver_sees_what_was_plugged(host: Host) -> None:
+    await host.start(spec(do="disks"), [host.make_disk("vol-1")])
+    await wait_for_text(b"READY", host)
+    await host.hypervisor.plug("i-1", host.make_disk("vol-2"))
+    await host.replace_driver()
+    assert has("vol-1", "vol-2")(await look(host))
+    await host.hypervisor.unplug("i-1", "vol-1")
+    await wait_until(has("vol-2"), host)
+    await host.replace_driver()
+    assert has("vol-2")(await look(host))

@@ -34,7 +34,7 @@ class Disks:
     """The disks of one guest. The caller makes the calls one at a time.
 
     Attributes:
-        unsettled: something may have changed that ``sweep`` has not seen.
+        unsettled: something may have changed that ``sweep`` has not seen: the caller makes it.
     """
 
     def __init__(self, instance_id: str) -> None:
@@ -82,7 +82,7 @@ class Disks:
                 await _grow(monitor, disk)
                 await monitor.execute("device_add", nodes.device(disk))
         except (DriverError, Refused):
-            await self.sweep(monitor)
+            self.unsettled = True
             raise
 
     async def unplug(self, monitor: Monitor, volume_id: str, *, force: bool) -> None:
@@ -151,7 +151,7 @@ class Disks:
             ]
             await monitor.execute("transaction", {"actions": actions})
         except (DriverError, Refused):
-            await self.sweep(monitor)
+            self.unsettled = True
             raise
 
     async def swap_base(self, monitor: Monitor, pid: int, volume_id: str, base: DiskLayer) -> None:
@@ -172,9 +172,9 @@ class Disks:
                 options = nodes.contents(above, block.drv, node, encrypted=block.encrypted, read_only=block.ro)
                 await monitor.execute("blockdev-reopen", {"options": [options]})
             except (DriverError, Refused):
-                await self.sweep(monitor)
+                self.unsettled = True
                 raise
-        await self.sweep(monitor)
+        self.unsettled = True  # the old base is still open
 
     async def _tear_out(self, monitor: Monitor, volume: Volume) -> None:
         """Leaves the guest's device without its data: nothing that it says from now on reaches a file of the volume."""
@@ -189,7 +189,9 @@ class Disks:
                 await monitor.execute("blockdev-add", properties)
             upper, _ = nodes.dead_end(volume.volume_id)
             await monitor.execute("blockdev-reopen", {"options": [nodes.throttle(volume.volume_id, upper)]})
-        if volume.volume_id in await self.sweep(monitor):
+        volumes = await self.sweep(monitor)
+        self.unsettled = True
+        if volume.volume_id in volumes:
             raise RetryableError(f"{self._instance} still has files of {volume.volume_id}")
 
 
@@ -267,14 +269,15 @@ async def _clear(monitor: Monitor, volume: Volume) -> bool:
     """Removes what belongs to no device; says whether nothing of that is left. Raises MonitorError."""
     if not volume.plugged and not await end_job(monitor, volume):
         return False
-    done = True
+    left = {*volume.chain, *volume.strays}
     for node in volume.strays:
-        done &= await _try(monitor, "blockdev-del", {"node-name": node})
-        if node not in volume.sets:  # it may be a server's
-            await _try(monitor, "closefd", {"fdname": node}, silently=True)
-    used = {*volume.chain, *(() if done else volume.strays)}
+        if await _try(monitor, "blockdev-del", {"node-name": node}):
+            left.discard(node)
+            if node not in volume.sets:  # it may be a server's
+                await _try(monitor, "closefd", {"fdname": node}, silently=True)
+    done = not left.intersection(volume.strays)
     for node, sets in volume.sets.items():
-        if node not in used:
+        if not left.intersection({node, nodes.file_node(node)}):
             for fdset in sets:
                 done &= await _try(monitor, "remove-fd", {"fdset-id": fdset})
     for secret in volume.secrets:

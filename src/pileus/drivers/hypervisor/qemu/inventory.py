@@ -73,7 +73,8 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         plugged: the guest has a device. torn: that device has lost its data.
-        chain: the format nodes of its layers, top first. paths: the file of each.
+        chain: the format nodes of its layers, top first. paths: the file of each. mergeable: those whose file QEMU may
+            open for writing.
         strays: nodes that belong to no device, in an order in which they can be deleted.
         sets: fd sets by node. secrets: objects that hold its keys.
         job: its merge, if there is one. merging_into: the format node that it writes to.
@@ -85,6 +86,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     chain: tuple[str, ...]
     strays: tuple[str, ...]
     paths: dict[str, Path]
+    mergeable: frozenset[str]
     sets: dict[str, list[int]]
     secrets: tuple[str, ...]
     job: Job | None
@@ -181,12 +183,15 @@ def _volume(
     used = graph.reachable(nodes.stem(volume_id)) if plugged else set[str]()
     paths: dict[str, Path] = {}
     by_node: dict[str, list[int]] = {}
+    mergeable: set[str] = set()
     for fdset in sets:
         labels = [nodes.read_label(descriptor.opaque) for descriptor in fdset.fds]
         if labels and nodes.is_of(labels[0][0], volume_id):
             node, path = labels[0]
             paths[node] = path
             by_node.setdefault(node, []).append(fdset.fdset_id)
+            if len(labels) > 1:  # the second one is for writing
+                mergeable.add(node)
     return Volume(
         volume_id=volume_id,
         plugged=plugged,
@@ -194,6 +199,7 @@ def _volume(
         chain=tuple(graph.chain(volume_id)),
         strays=tuple(graph.parents_first(graph.of(volume_id) - used - {nodes.merge_filter(volume_id)})),
         paths=paths,
+        mergeable=frozenset(mergeable),
         sets=by_node,
         secrets=tuple(name for name in secrets if nodes.is_of(name, volume_id)),
         job=job,

@@ -56,8 +56,8 @@ async def _begin(monitor: Monitor, volume: Volume, node: str) -> None:
     if place == 0 or place + 1 == len(volume.chain):
         raise PermanentError(f"{volume.volume_id}: there is nothing above or nothing below {node}")
     below = volume.chain[place + 1]
-    if below not in volume.paths:
-        raise PermanentError(f"{volume.volume_id}: what is below {node} is a server's")
+    if below not in volume.mergeable:
+        raise PermanentError(f"{volume.volume_id}: what is below {node} is not its own")
     await monitor.execute(
         "block-commit",
         {
