@@ -31,8 +31,11 @@ def default_policy(account: str) -> str:
 
 def may(key: KmsKey, identity: Identity, action: str) -> bool:
     """Whether the caller may do ``action`` (such as ``kms:Decrypt``) by owning the key or by its policy."""
-    if identity.account == key.account:
-        return True
+    return identity.account == key.account or allowed_by_policy(key, identity, action)
+
+
+def allowed_by_policy(key: KmsKey, identity: Identity, action: str) -> bool:
+    """Whether the key policy alone lets the caller do ``action``."""
     statements = [
         one for one in listed(_document(key.policy).get("Statement")) if _concerns(one, key, identity, action)
     ]

@@ -158,7 +158,7 @@ def check_use(view: View, sealer: Sealer, key: KmsKey, use: KeyUse) -> None:
 
 def check_access(view: View, sealer: Sealer, key: KmsKey, use: KeyUse) -> None:
     """Raises KeyAccessDenied unless the caller may do this with the key, InvalidGrantToken for a token that is none."""
-    tokens = [_grant_of(view, sealer, token) for token in use.grant_tokens]
+    tokens = [grant_of(view, sealer, token) for token in use.grant_tokens]
     # A key that a service made for itself can be looked at, but used through that service alone.
     if key.manager == "CUSTOMER" or use.service is not None or use.operation.startswith(_LOOKING):
         if may(key, use.identity, f"kms:{use.operation}"):
@@ -172,7 +172,8 @@ def check_access(view: View, sealer: Sealer, key: KmsKey, use: KeyUse) -> None:
     )
 
 
-def _grant_of(view: View, sealer: Sealer, token: str) -> KmsGrant:
+def grant_of(view: View, sealer: Sealer, token: str) -> KmsGrant:
+    """The grant that CreateGrant gave a token for. Raises InvalidGrantToken."""
     try:
         grant = view.get(KmsGrant, sealer.open(token, GRANT_TOKEN).decode())
     except SealBroken as error:

@@ -1,0 +1,5 @@
+"""The registry that KMS's modules declare their operations in."""
+
+from pileus.operations.registry import Service
+
+kms = Service("kms", dry_runs=False)
