@@ -2,7 +2,8 @@
 
 from pileus.operations.registry import Service
 from pileus.services.ec2.api import ec2
+from pileus.services.kms import kms
 from pileus.services.ssm import ssm
 from pileus.services.sts import sts
 
-SERVICES: tuple[Service, ...] = (ec2, ssm, sts)
+SERVICES: tuple[Service, ...] = (ec2, kms, ssm, sts)
