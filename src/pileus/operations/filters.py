@@ -38,7 +38,8 @@ class InvalidFilter(ServiceError):
     code = "InvalidParameterValue"
 
 
-def _texts(value: Value) -> Iterable[str]:
+def texts(value: Value) -> Iterable[str]:
+    """A field's value as the texts that a filter compares."""
     if value is None:
         return ()
     if isinstance(value, bool):
@@ -105,7 +106,7 @@ def _predicate(
 ) -> Predicate[R]:
     field = fields.get(name)
     if field is not None:
-        return lambda context, record: matches(_texts(field(context, record)))
+        return lambda context, record: matches(texts(field(context, record)))
     if tags and name.startswith("tag:"):
         key = name[4:]
         return lambda _, record: matches(value for value in [_tags(record).get(key)] if value is not None)

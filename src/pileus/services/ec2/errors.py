@@ -24,6 +24,12 @@ class InvalidParameter(ServiceError):
     code = "InvalidParameter"
 
 
+class InvalidBlockDeviceMapping(ServiceError):
+    """A mapping that the image, the instance or the volume type does not allow."""
+
+    code = "InvalidBlockDeviceMapping"
+
+
 class MissingParameter(ServiceError):
     """A parameter that is needed is not there."""
 

@@ -1,24 +1,16 @@
-"""What volumes start as: nothing, or a snapshot that the caller may use. Called by CreateVolume and RunInstances."""
+"""New volumes, which start as nothing, an image or a snapshot. Called by CreateVolume and RunInstances."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.operations.context import Context
 from pileus.records import Snapshot, Volume
 from pileus.records.volume import GIB
 from pileus.services.ec2.encryption import encryption_of
-from pileus.services.ec2.resources import SNAPSHOT, find_visible
 from pileus.services.ec2.volume_types import Settings
-
-
-class IncorrectState(ServiceError):
-    """The resource is in a state in which this can't be done."""
-
-    code = "IncorrectState"
 
 
 class Encryption(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,25 +18,6 @@ class Encryption(msgspec.Struct, frozen=True, kw_only=True):
 
     encrypted: bool | None = None
     kms_key_id: str | None = None
-
-
-def usable_snapshot(context: Context, snapshot_id: str, *, pending: bool = False) -> Snapshot:
-    """A snapshot that the caller may make volumes of: its own, one that is shared with it, or a public one.
-
-    ``pending``: whether one that is still being taken will do.
-
-    Raises:
-        MalformedId, NotFound: there is none. IncorrectState: it is not completed.
-    """
-
-    def visible(snapshot: Snapshot) -> bool:
-        mine = snapshot.account == context.account or snapshot.public or context.account in snapshot.accounts
-        return mine and snapshot.state not in {"recoverable", "recovering"}
-
-    (snapshot,) = find_visible(SNAPSHOT, context, [snapshot_id], visible)
-    if snapshot.state != "completed" and not (pending and snapshot.state == "pending"):
-        raise IncorrectState(f"Snapshot is in invalid state - {snapshot.state}")
-    return snapshot
 
 
 def new_volume(

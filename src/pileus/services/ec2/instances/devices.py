@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from pileus.base.errors import ServiceError
 from pileus.catalogue import InstanceType
 from pileus.operations.context import Context
 from pileus.records import Image, Instance, Snapshot
@@ -16,8 +15,9 @@ from pileus.records.image import ImageDevice
 from pileus.records.instance import BlockDevice
 from pileus.records.volume import VolumeAttachment
 from pileus.services.ec2.device_names import store_number, valid_name
-from pileus.services.ec2.errors import LimitExceeded, Unsupported
-from pileus.services.ec2.volume_sources import Encryption, new_volume, usable_snapshot
+from pileus.services.ec2.errors import InvalidBlockDeviceMapping, LimitExceeded, Unsupported
+from pileus.services.ec2.snapshots.listing import usable_snapshot
+from pileus.services.ec2.volume_sources import Encryption, new_volume
 from pileus.services.ec2.volume_types import (
     DEFAULT_TYPE,
     NOT_FOR_BOOT,
@@ -26,12 +26,6 @@ from pileus.services.ec2.volume_types import (
     most_volumes,
     settings,
 )
-
-
-class InvalidBlockDeviceMapping(ServiceError):
-    """A mapping that the image or the volume type does not allow."""
-
-    code = "InvalidBlockDeviceMapping"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from pileus.services.ec2.errors import (
     NotFound,
     Unsupported,
 )
-from pileus.services.ec2.images import visible_image
+from pileus.services.ec2.images.listing import launchable_image, note_launch
 from pileus.services.ec2.instances.devices import Devices, create_volumes, plan_devices
 from pileus.services.ec2.instances.listing import draw_reservation
 from pileus.services.ec2.instances.metadata_options import metadata_options
@@ -114,6 +114,7 @@ def run_instances(context: Context, params: "RunInstancesRequestTypeDef") -> dic
                 f"We currently do not have sufficient {plan.type.name} capacity in the Availability Zone you requested "
                 f"({plan.nics[0].subnet.zone})."
             ) from error
+    note_launch(context, plan.image.id)
     return draw_reservation(context, launched)
 
 
@@ -215,7 +216,7 @@ def _image(context: Context, params: Mapping[str, Any]) -> Image:
         raise MissingParameter("ImageId")
     if named.startswith(_SSM_PREFIX):
         named = resolve_parameter(context, named.removeprefix(_SSM_PREFIX))
-    return visible_image(context, named)
+    return launchable_image(context, named)
 
 
 def _type(params: Mapping[str, Any], image: Image) -> InstanceType:

@@ -153,7 +153,7 @@ def _of_source(context: Context, volume: Volume, snapshot: Snapshot) -> Snapshot
     )
 
 
-def _is_taken(context: Context, snapshot_ids: Iterable[str]) -> bool:
+def is_taken(context: Context, snapshot_ids: Iterable[str]) -> bool:
     """Whether the instants of snapshots are over, or will never be."""
     found = (context.view.get(Snapshot, snapshot_id) for snapshot_id in snapshot_ids)
     return all(one is None or one.state != "pending" or one.taken is not None for one in found)
@@ -165,7 +165,7 @@ def _drawn(context: Context, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _then_one(context: Context, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return result if _is_taken(context, [result["SnapshotId"]]) else None
+    return result if is_taken(context, [result["SnapshotId"]]) else None
 
 
 @ec2.writes("CreateSnapshot", resources=("volume:VolumeId", "snapshot:*"), taggable=("snapshot",), then=_then_one)
@@ -178,7 +178,7 @@ def create_snapshot(context: Context, params: "CreateSnapshotRequestTypeDef") ->
 
 
 def _then_all(context: Context, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return result if _is_taken(context, [one["SnapshotId"] for one in result["Snapshots"]]) else None
+    return result if is_taken(context, [one["SnapshotId"] for one in result["Snapshots"]]) else None
 
 
 @ec2.writes(

@@ -52,7 +52,7 @@ def usable_snapshot(context: Context, snapshot_id: str) -> Snapshot:
     """The same, completed. Raises IncorrectState, too."""
     snapshot = visible_snapshot(context, snapshot_id)
     if snapshot.state != "completed":
-        raise IncorrectState(f"Snapshot '{snapshot.id}' is not in a usable state: it is '{snapshot.state}'.")
+        raise IncorrectState(f"Snapshot is in invalid state - {snapshot.state}")
     return snapshot
 
 

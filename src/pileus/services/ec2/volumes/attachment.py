@@ -12,6 +12,7 @@ from pileus.records.instance import BlockDevice, State
 from pileus.records.volume import VolumeAttachment
 from pileus.services.ec2.device_names import valid_name
 from pileus.services.ec2.errors import (
+    IncorrectState,
     InvalidParameterValue,
     LimitExceeded,
     MissingParameter,
@@ -22,7 +23,6 @@ from pileus.services.ec2.errors import (
 )
 from pileus.services.ec2.resources import INSTANCE, VOLUME
 from pileus.services.ec2.service import ec2
-from pileus.services.ec2.volume_sources import IncorrectState
 from pileus.services.ec2.volume_types import most_volumes
 from pileus.services.ec2.volumes.creation import VolumeInUse
 from pileus.services.ec2.volumes.listing import draw_attachment

@@ -10,6 +10,7 @@ from pileus.operations.context import Context
 from pileus.operations.tags import tags_for
 from pileus.records import Snapshot
 from pileus.services.ec2.errors import (
+    IncorrectState,
     InvalidParameterCombination,
     InvalidParameterValue,
     MissingParameter,
@@ -19,7 +20,8 @@ from pileus.services.ec2.errors import (
 from pileus.services.ec2.regions import configured_zones
 from pileus.services.ec2.resources import VOLUME
 from pileus.services.ec2.service import ec2
-from pileus.services.ec2.volume_sources import Encryption, IncorrectState, new_volume, usable_snapshot
+from pileus.services.ec2.snapshots.listing import usable_snapshot
+from pileus.services.ec2.volume_sources import Encryption, new_volume
 from pileus.services.ec2.volume_types import DEFAULT_TYPE, MULTI_ATTACH_TYPES, settings
 from pileus.services.ec2.volumes.listing import draw_volume
 

@@ -16,6 +16,7 @@ from pileus.operations.paging import Page
 from pileus.records import Instance, Volume
 from pileus.records.volume import Modification
 from pileus.services.ec2.errors import (
+    IncorrectState,
     InvalidParameterCombination,
     InvalidParameterValue,
     NotFound,
@@ -24,7 +25,6 @@ from pileus.services.ec2.errors import (
 from pileus.services.ec2.resources import VOLUME
 from pileus.services.ec2.service import ec2
 from pileus.services.ec2.times import iso
-from pileus.services.ec2.volume_sources import IncorrectState
 from pileus.services.ec2.volume_types import MULTI_ATTACH_TYPES, NOT_FOR_BOOT, VOLUME_TYPES, Settings, settings
 
 if TYPE_CHECKING:
