@@ -101,6 +101,7 @@ class Index:
         BlobsUnavailable.
         """
         change = _Change(function)
+        change.future.set_running_or_notify_cancel()  # so that nobody can cancel it
         self._queue.put(change)
         return change.future
 

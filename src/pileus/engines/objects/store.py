@@ -18,7 +18,7 @@ from pileus.engines.objects import buckets, lifecycle, listing, uploads, version
 from pileus.engines.objects.blobs import Blobs, FileBlobs
 from pileus.engines.objects.errors import LockNotEnabled, ObjectsError
 from pileus.engines.objects.index import Index, Transaction
-from pileus.engines.objects.interface import Body, Reading
+from pileus.engines.objects.interface import Body, Objects, Reading
 from pileus.engines.objects.model import (
     NO_DIGESTS,
     UNCONDITIONAL,
@@ -56,7 +56,7 @@ from pileus.engines.objects.writing import PartTarget, Target, Writer, settled
 T = TypeVar("T")
 
 
-async def open_objects(directory: Path, clock: Clock, blobs: Blobs | None = None) -> "ObjectStore":
+async def open_objects(directory: Path, clock: Clock, blobs: Blobs | None = None) -> Objects:
     """Opens the store in ``directory``, which is made where it is not there. ``blobs`` None: files below it."""
     return ObjectStore(directory, clock, blobs)
 
