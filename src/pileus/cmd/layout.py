@@ -45,6 +45,7 @@ class Layout:
         self.console_socket = self.control / "console.sock"
         self.blocks = self.control / "blocks"
         self.blocks_socket = self.control / "blocks.sock"
+        self.objects = self.control / "objects"
         self.agent = self.root / "agent"
         self.images = self.root / "images"
         self.logs = self.root / "logs"

@@ -85,20 +85,25 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     from pileus.cmd.consoles import SocketConsoles
     from pileus.cmd.keyring import StoreKeyring
     from pileus.engines.blocks.client import BlockClient
+    from pileus.engines.objects.store import ObjectStore
     from pileus.gateway.app import Gateway
     from pileus.gateway.throttle import Throttle
     from pileus.hostapi.channel import UnixAddress
     from pileus.operations.context import Environment
     from pileus.operations.dispatch import Dispatcher
+    from pileus.operations.lazy_objects import LazyObjects
     from pileus.records import KINDS
     from pileus.scheduler import Scheduler
     from pileus.services.registry import SERVICES
+    from pileus.services.s3 import lifecycle
+    from pileus.services.s3.cors import BucketOrigins
     from pileus.store import open_store
 
     _keep_freed_memory()
     clock = SystemClock()
     store = open_store(layout.store_url(settings), KINDS, clock)
     sealer = _sealer(layout)
+    objects = LazyObjects(lambda: ObjectStore(layout.objects, clock, None))
     env = Environment(
         config=settings,
         clock=clock,
@@ -106,14 +111,19 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
         placement=Scheduler(settings),
         consoles=SocketConsoles(layout.console_socket),
         blocks=BlockClient(UnixAddress(path=layout.blocks_socket), layout.identity().cloud_id),
+        objects=objects,
     )
+    dispatcher = Dispatcher(SERVICES, store, env)
     gateway = Gateway(
         keyring=StoreKeyring(store, sealer),
-        dispatch=Dispatcher(SERVICES, store, env),
+        dispatch=dispatcher,
         regions=[region.name for region in settings.regions],
         default_region=settings.default_region,
         clock=clock,
         throttle=Throttle(clock) if settings.throttle else None,
+        streams=dispatcher.streams,
+        public=dispatcher.public,
+        origins=BucketOrigins(objects),
     )
     server = uvicorn.Server(
         uvicorn.Config(
@@ -132,9 +142,12 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     )
     _started()
     _log.info("answers", extra={"port": settings.port, "tls": settings.certificate is not None})
+    ageing = asyncio.create_task(lifecycle.run(objects, clock))
     try:
         await server.serve(sockets=[socket.socket(fileno=listener)])
     finally:
+        ageing.cancel()
+        await objects.close()
         store.close()
 
 

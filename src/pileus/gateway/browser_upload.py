@@ -3,7 +3,7 @@
 Called by ``pileus.gateway.app``. Source: Amazon S3 API reference, "POST Object".
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -46,6 +46,7 @@ class BrowserUpload:
         self._caller = caller
         self.length: int | None = None
         self.trailers: Mapping[str, str] = {}
+        self.announced: Sequence[str] = ()
         self.key = fields["key"].replace("${filename}", form.file_name)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ Nothing is received before the first byte is asked for, so a client that waits f
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from pileus.aws.http import Headers
 from pileus.aws.signing import BodyReader
@@ -49,6 +49,8 @@ class IncomingBody:
         self._patience = patience
         self._trailers: Mapping[str, str] = {}
         self.length = _declared_length(headers)
+        names = headers.get("x-amz-trailer", "").lower().split(",")
+        self.announced: Sequence[str] = [name.strip() for name in names if name.strip()]
         self.ended = False
         self._begun = False
         self._expects = "expect" in headers

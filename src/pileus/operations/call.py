@@ -1,6 +1,6 @@
 """One API call, as the gateway hands it to the dispatch table. Made by ``pileus.gateway``, read by every service."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ class Body(Protocol):
     Attributes:
         length: how many bytes the client says it has; None where nothing says it (a form's file).
         trailers: the headers that follow it, by lower-case name; complete once the iteration has ended.
+        announced: the names of the trailers, in lower case; known from the beginning.
     """
 
     @property
@@ -33,6 +34,9 @@ class Body(Protocol):
 
     @property
     def trailers(self) -> Mapping[str, str]: ...
+
+    @property
+    def announced(self) -> Sequence[str]: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The bytes as the client meant them. It ends well only when all of them came and were the signed ones.

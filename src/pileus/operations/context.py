@@ -15,7 +15,6 @@ from pileus.operations.call import Call
 from pileus.records.instance import Instance
 from pileus.store import Transaction, View
 
-
 T = TypeVar("T")
 
 

@@ -60,7 +60,8 @@ class Dispatcher:
             case "read":
                 return operation.handler(Context(call, self._env, self._store.view()), call.params)
             case "async":
-                return await operation.handler(Context(call, self._env, self._store.view()), call.params)
+                context = Context(call, self._env, self._store.view(), submit=self._store.submit)
+                return await operation.handler(context, call.params)
             case "write":
                 if operation.prepare is not None:
                     call = replace(call, params=await asyncio.to_thread(operation.prepare, call.params))

@@ -34,6 +34,7 @@ from pileus.drivers.image.fake import FakeImages
 from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
 from pileus.engines.blocks.fake import memory_blocks
+from pileus.engines.objects.store import ObjectStore
 from pileus.gateway.app import Gateway
 from pileus.gateway.throttle import Throttle
 from pileus.hostapi.channel import UnixAddress
@@ -41,10 +42,12 @@ from pileus.hostapi.link import ConsoleError, HostLostError, LinkServer
 from pileus.hostapi.spec import HostSpec
 from pileus.operations.context import ConsoleUnavailable, Environment
 from pileus.operations.dispatch import Dispatcher
+from pileus.operations.lazy_objects import LazyObjects
 from pileus.records import KINDS, Image, Instance
 from pileus.records import Host as HostRecord
 from pileus.scheduler import Scheduler
 from pileus.services.registry import SERVICES
+from pileus.services.s3.cors import BucketOrigins
 from pileus.store import Store, View, open_store
 from pileus.testing.consistency import problems, unsettled
 
@@ -113,6 +116,7 @@ class SimulatedCloud:
             store_url or f"sqlite:///{directory}/cloud.sqlite", KINDS, self.clock, durable=durable
         )
         self._sealer = Sealer(bytes(32))
+        self.objects = LazyObjects(lambda: ObjectStore(directory / "objects", self.clock, None))
         self._directory = directory
         self._link_path = directory / "link"
         self.hosts = [Host(f"host-{n}", directory, self._link_path, self.clock) for n in range(hosts)]
@@ -148,6 +152,7 @@ class SimulatedCloud:
         await self.kill_controllers()
         await self.kill_storage()
         await self.blocks.close()
+        await self.objects.close()
         self.store.close()
 
     async def start_controllers(self) -> None:
@@ -186,14 +191,19 @@ class SimulatedCloud:
             placement=Scheduler(self.config),
             consoles=self,
             blocks=self.blocks,
+            objects=self.objects,
         )
+        dispatcher = Dispatcher(SERVICES, self.store, env)
         gateway = Gateway(
             keyring=StoreKeyring(self.store, self._sealer),
-            dispatch=Dispatcher(SERVICES, self.store, env),
+            dispatch=dispatcher,
             regions=[region.name for region in self.config.regions],
             default_region=self.config.default_region,
             clock=SystemClock(),
             throttle=Throttle(SystemClock()) if self.config.throttle else None,
+            streams=dispatcher.streams,
+            public=dispatcher.public,
+            origins=BucketOrigins(self.objects),
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,6 +1,6 @@
 """The services over a real store, called directly: no wire, no signatures, no hosts. For tests of single operations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,9 +14,12 @@ from pileus.base.sealing import Sealer
 from pileus.controllers import volumes
 from pileus.engines.blocks.fake import memory_blocks
 from pileus.engines.blocks.store import LocalBlocks
-from pileus.operations.call import Call, Identity
-from pileus.operations.context import ConsoleUnavailable, Environment, NoCapacity
+from pileus.engines.objects.interface import Objects
+from pileus.engines.objects.store import ObjectStore
+from pileus.operations.call import Call, Identity, Reply
+from pileus.operations.context import ConsoleUnavailable, Environment, NoCapacity, no_objects
 from pileus.operations.dispatch import Dispatcher
+from pileus.operations.lazy_objects import LazyObjects
 from pileus.records import KINDS, Account, Image, Instance
 from pileus.records.instance import Observed, State, check_transition
 from pileus.services.ec2.defaults import create_default_vpc
@@ -74,6 +77,7 @@ class DirectCloud:
         placement: OneHost,
         consoles: Lines,
         blocks: LocalBlocks | None = None,
+        objects: Callable[[], Objects] = no_objects,
     ) -> None:
         self.store = store
         self.config = config
@@ -81,6 +85,7 @@ class DirectCloud:
         self.placement = placement
         self.consoles = consoles
         self.blocks = blocks or memory_blocks(lambda: clock.now().timestamp())
+        self.objects = objects
         self.account = config.account
         self.region = config.default_region
         self._dispatcher = Dispatcher(
@@ -93,6 +98,7 @@ class DirectCloud:
                 placement=placement,
                 consoles=consoles,
                 blocks=self.blocks,
+                objects=self.objects,
             ),
             patience=0,
         )
@@ -104,7 +110,8 @@ class DirectCloud:
         clock = ManualClock()
         zones = [region.name + letter for region in config.regions for letter in region.zones]
         store = open_store(f"sqlite:///{directory / 'store.db'}", KINDS, clock, durable=False)
-        cloud = cls(store, config, clock, OneHost(zones), Lines())
+        objects = LazyObjects(lambda: ObjectStore(directory / "objects", clock, None))
+        cloud = cls(store, config, clock, OneHost(zones), Lines(), objects=objects)
         cloud.add_account(config.account)
         return cloud
 
@@ -133,7 +140,7 @@ class DirectCloud:
         return self._seen(self.account, region)
 
     def _seen(self, account: str, region: str) -> Self:
-        seen = type(self)(self.store, self.config, self.clock, self.placement, self.consoles, self.blocks)
+        seen = type(self)(self.store, self.config, self.clock, self.placement, self.consoles, self.blocks, self.objects)
         seen.account, seen.region = account, region
         return seen
 
@@ -172,8 +179,7 @@ class DirectCloud:
                 boot=instance.boot, reset=instance.reset, phase=phase, since=now, volumes=held, wiring=instance.wiring
             )
             entered = tx.put(replace(instance, state=state, observed=seen))
-            for volume_id in volumes.unsettled_of(tx, instance_id, now):
-                volumes.settle(tx, volume_id, now)
+            volumes.settle_of(tx, instance_id, now)
             return tx.get(Instance, instance_id) or entered
 
         return self.store.transact(change)
@@ -196,6 +202,8 @@ class DirectCloud:
                 now=now.replace(microsecond=now.microsecond // 1000 * 1000),
             )
         )
+        if isinstance(result, Reply):
+            result = result.result
         load_service(service).operation(operation).serialise(result, new_request_id())
         return _plain(result)
 
