@@ -99,7 +99,7 @@ class Failed(Spec, frozen=True, kw_only=True, tag="failed"):
     """The request of that number failed; ``digest`` is the block's that is missing or damaged."""
 
     number: int
-    why: Literal["missing", "damaged", "unavailable", "refused"]
+    why: Literal["missing", "damaged", "closed", "unavailable", "refused"]
     digest: bytes = b""
     reason: str = ""
 

@@ -53,6 +53,7 @@ class Maker:
             raise
         except Refused as error:
             assert snapshot.writing is not None
+            await self._blocks.close_draft(snapshot.id, closed=False)
             changes = {"writing": replace(snapshot.writing, closed=None, refused=str(error))}
         except (KeyRefused, BlockError) as error:
             changes = {"state": "error", "state_message": str(error), "writing": None, "reseal": False}
@@ -93,6 +94,7 @@ class Maker:
         self, snapshot: Snapshot, session: DraftStore, progress: Callable[[int], None]
     ) -> dict[str, Any]:
         assert snapshot.writing is not None
+        await self._blocks.close_draft(snapshot.id)
         count, checksum = await self._count(snapshot, session)
         if count != snapshot.writing.changed:
             raise Refused(f"The snapshot has {count} written blocks, not {snapshot.writing.changed}")

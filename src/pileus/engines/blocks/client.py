@@ -8,6 +8,7 @@ from pileus.engines.blocks.interface import (
     BlockDamaged,
     BlockMissing,
     Digest,
+    DraftClosed,
     Noted,
     SessionLost,
     StoreUnavailable,
@@ -171,6 +172,8 @@ def _error(failed: Failed) -> Exception:
             return BlockMissing(failed.digest)
         case "damaged":
             return BlockDamaged(failed.digest)
+        case "closed":
+            return DraftClosed(failed.reason)
         case "unavailable":
             return StoreUnavailable(failed.reason)
         case "refused":

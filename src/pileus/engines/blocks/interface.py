@@ -59,6 +59,10 @@ class SessionLost(StoreUnavailable):
     """The connection broke, and with it the protection of what was put: begin again, in a new session."""
 
 
+class DraftClosed(BlockError):
+    """The draft is being made into a snapshot: nothing more is written to it."""
+
+
 def _named(digest: Digest, root: Digest | None, index: int | None) -> str:
     if root is None or index is None:
         return f"block {digest.hex()}"
@@ -103,11 +107,14 @@ TAG_LIMIT = 128
 class DraftStore(BlockStore, Protocol):
     """A session that also keeps *drafts*: snapshots that are written block by block, over any time, under any name.
 
-    The blocks of a draft are protected until it is dropped. All three are durable when they return, and safe to repeat.
+    The blocks of a draft are protected until it is dropped. All calls are durable when they return, and safe to repeat.
     """
 
     async def note(self, draft: str, noted: Noted) -> None:
-        """Says what a block of a draft is, in place of what was said before. Raises BlockMissing, StoreUnavailable."""
+        """Says what a block of a draft is, in place of what was said before.
+
+        Raises BlockMissing, DraftClosed, StoreUnavailable.
+        """
         ...
 
     async def noted(self, draft: str, after: int, limit: int) -> Sequence[Noted]:

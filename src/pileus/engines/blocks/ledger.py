@@ -14,7 +14,9 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS noted (
     draft TEXT NOT NULL, block INTEGER NOT NULL, digest BLOB NOT NULL, tag BLOB NOT NULL, PRIMARY KEY (draft, block)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS written (draft TEXT PRIMARY KEY, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS written (
+    draft TEXT PRIMARY KEY, at REAL NOT NULL, closed INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE IF NOT EXISTS position (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _AT_ONCE = 4096
@@ -32,16 +34,27 @@ class Ledger:
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_SCHEMA)
 
-    def note(self, entries: Sequence[tuple[str, Noted]], now: float) -> None:
-        """Writes entries of drafts, all or none. Raises OSError."""
+    def note(self, entries: Sequence[tuple[str, Noted]], now: float) -> frozenset[str]:
+        """Writes entries of drafts, but those of closed ones, which are named. Raises OSError: nothing was written."""
         with self._lock, _as_os_error(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
+            closed = frozenset(draft for (draft,) in self._database.execute("SELECT draft FROM written WHERE closed"))
+            written = [(draft, one) for draft, one in entries if draft not in closed]
             self._database.executemany(
                 "INSERT OR REPLACE INTO noted VALUES (?, ?, ?, ?)",
-                [(draft, one.index, one.digest, one.tag) for draft, one in entries],
+                [(draft, one.index, one.digest, one.tag) for draft, one in written],
             )
             self._database.executemany(
-                "INSERT OR REPLACE INTO written VALUES (?, ?)", [(draft, now) for draft, _ in entries]
+                "INSERT OR REPLACE INTO written VALUES (?, ?, 0)", [(draft, now) for draft, _ in written]
+            )
+        return closed
+
+    def close_draft(self, draft: str, now: float, *, closed: bool = True) -> None:
+        """Lets nothing more be written to a draft, or lets it again."""
+        with self._lock, _as_os_error(), self._database:
+            self._database.execute(
+                "INSERT INTO written VALUES (?, ?, ?) ON CONFLICT (draft) DO UPDATE SET closed = excluded.closed",
+                (draft, now, int(closed)),
             )
 
     def written(self, draft: str) -> float | None:

@@ -3,7 +3,15 @@
 import asyncio
 from typing import Never
 
-from pileus.engines.blocks.interface import BlockDamaged, BlockError, BlockMissing, Blocks, DraftStore, Noted
+from pileus.engines.blocks.interface import (
+    BlockDamaged,
+    BlockError,
+    BlockMissing,
+    Blocks,
+    DraftClosed,
+    DraftStore,
+    Noted,
+)
 from pileus.hostapi.block_link import (
     BlockHello,
     BlockListener,
@@ -84,6 +92,8 @@ class _Conversation:
             return Failed(number=request.number, why="missing", digest=error.digest)
         except BlockDamaged as error:
             return Failed(number=request.number, why="damaged", digest=error.digest)
+        except DraftClosed as error:
+            return Failed(number=request.number, why="closed", reason=str(error))
         except BlockError as error:
             return Failed(number=request.number, why="unavailable", reason=str(error))
         except (ValueError, PermissionError) as error:

@@ -30,6 +30,7 @@ from pileus.engines.blocks.interface import (
     BlockDamaged,
     BlockMissing,
     Digest,
+    DraftClosed,
     Noted,
     SessionLost,
     StoreUnavailable,
@@ -170,14 +171,23 @@ class LocalBlocks:
         while self._notes:
             batch, self._notes = self._notes, []
             try:
-                await self.thread(self.ledger.note, [(draft, noted) for draft, noted, _ in batch], self._now())
+                entries = [(draft, noted) for draft, noted, _ in batch]
+                closed = await self.thread(self.ledger.note, entries, self._now())
             except StoreUnavailable as error:
                 for *_, done in batch:
                     done.set_exception(error)
                     done.exception()
             else:
-                for *_, done in batch:
-                    done.set_result(None)
+                for draft, _, done in batch:
+                    if draft in closed:
+                        done.set_exception(DraftClosed(draft))
+                        done.exception()
+                    else:
+                        done.set_result(None)
+
+    async def close_draft(self, draft: str, *, closed: bool = True) -> None:
+        """Lets nothing more be written to a draft, or lets it again. Raises StoreUnavailable."""
+        await self.thread(lambda: self.ledger.close_draft(draft, self._now(), closed=closed))
 
     async def _publish(self) -> None:
         while self._staged:
