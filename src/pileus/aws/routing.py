@@ -12,6 +12,7 @@ from pileus.aws.rest_routes import rest_routes
 from pileus.base.errors import ServiceError
 
 SIGNING_NAMES = {
+    "ebs": "ebs",
     "ec2": "ec2",
     "iam": "iam",
     "sts": "sts",
