@@ -5,17 +5,21 @@ from msgspec.structs import replace
 from pileus.agent.decide import Trouble, describe, next_step
 from pileus.drivers.hypervisor.interface import GuestState
 from pileus.hostapi.observation import GuestObservation, HostReport, VolumeObservation
-from pileus.hostapi.spec import HostSpec
+from pileus.hostapi.spec import GuestSpec, HostSpec
 
 
 class ModelHost:
-    """Guests and volumes of one host. ``said`` are all observations that it ever made, for repeating them late."""
+    """Guests and volumes of one host. ``said`` are all observations that it ever made, for repeating them late.
+
+    ``keeps_disks`` are guests that do not let their disks go when they are asked to.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.spec = HostSpec(revision=0)
         self.guests: dict[str, GuestState] = {}
-        self.volumes: set[str] = set()
+        self.sizes: dict[str, int] = {}
+        self.keeps_disks: set[str] = set()
         self.troubles: dict[str, Trouble] = {}
         self.fails_next = False
         self.said: list[GuestObservation] = []
@@ -26,7 +30,12 @@ class ModelHost:
             self.spec = spec
 
     def work(self) -> None:
-        """One step for every guest and volume."""
+        """One step for every volume and guest."""
+        for volume in self.spec.volumes:
+            if volume.state == "present":
+                self.sizes[volume.volume_id] = volume.size
+            elif not any(volume.volume_id in guest.volumes for guest in self.guests.values()):
+                self.sizes.pop(volume.volume_id, None)
         for spec in self.spec.guests:
             id_ = spec.instance_id
             state = self.guests.get(id_)
@@ -36,24 +45,31 @@ class ModelHost:
                     self.fails_next = False
                     self.troubles[id_] = Trouble(boot=spec.boot, detail="broken", permanent=True)
                 case "start" if trouble is None or trouble.boot != spec.boot:
-                    self.guests[id_] = GuestState(instance_id=id_, boot=spec.boot, reset=spec.reset, running=True)
+                    disks = tuple(disk.volume_id for disk in spec.disks)
+                    self.guests[id_] = GuestState(
+                        instance_id=id_, boot=spec.boot, reset=spec.reset, running=True, volumes=disks
+                    )
                 case "reset":
                     self.guests[id_] = replace(state, reset=spec.reset, impaired=False)
                 case "press" | "cut":
-                    self.guests[id_] = replace(state, running=False, impaired=False, cause="asked")
+                    self.guests[id_] = replace(state, running=False, impaired=False, cause="asked", volumes=())
                 case "remove":
                     del self.guests[id_]
-        for volume in self.spec.volumes:
-            if volume.state == "present":
-                self.volumes.add(volume.volume_id)
-            else:
-                self.volumes.discard(volume.volume_id)
+                case "rest" if state is not None and state.running and state.boot == spec.boot and spec.power == "on":
+                    self.guests[id_] = replace(state, volumes=self._disks_after(spec, state))
+
+    def _disks_after(self, spec: GuestSpec, state: GuestState) -> tuple[str, ...]:
+        """What a running guest holds once it was asked to let go and to take."""
+        wanted = [disk.volume_id for disk in spec.disks]
+        stubborn = spec.instance_id in self.keeps_disks
+        kept = [one for one in state.volumes if one in wanted or (stubborn and one not in spec.torn_out)]
+        return (*kept, *(one for one in wanted if one not in kept))
 
     def turn_off(self, instance_id: str, cause: str) -> None:
         """A running guest ends by itself."""
         state = self.guests.get(instance_id)
         if state is not None and state.running:
-            self.guests[instance_id] = replace(state, running=False, impaired=False, cause=cause)
+            self.guests[instance_id] = replace(state, running=False, impaired=False, cause=cause, volumes=())
 
     def panic(self, instance_id: str) -> None:
         """A running guest runs on, dead."""
@@ -74,7 +90,9 @@ class ModelHost:
             revision=self.spec.revision,
             guests=tuple(one for one in seen if one is not None),
             volumes=tuple(
-                VolumeObservation(volume_id=one.volume_id, phase="present" if one.volume_id in self.volumes else "gone")
+                VolumeObservation(volume_id=one.volume_id, phase="present", size=self.sizes[one.volume_id])
+                if one.volume_id in self.sizes
+                else VolumeObservation(volume_id=one.volume_id, phase="gone")
                 for one in self.spec.volumes
             ),
             full=True,

@@ -265,6 +265,7 @@ class Lives(RuleBasedStateMachine):
             if isinstance(instances.settle(tx, guest.instance_id, self.placement, now), KeepConsole):
                 tx.put(replace(tx.get(Instance, guest.instance_id), console_kept=True))
                 instances.settle(tx, guest.instance_id, self.placement, now)
+            volumes.settle_of(tx, guest.instance_id, now)
 
         before = self.store.view().get(Instance, guest.instance_id)
         self.store.transact(note)
@@ -300,7 +301,7 @@ class Lives(RuleBasedStateMachine):
             assert host.guests.keys() <= here.keys()
             running = {id_ for id_, guest in host.guests.items() if guest.running}
             assert running == {one.id for one in here.values() if one.state is State.RUNNING}
-            assert host.volumes == {volume.volume_id for volume in host.spec.volumes if volume.state == "present"}
+            assert host.sizes.keys() == {volume.volume_id for volume in host.spec.volumes if volume.state == "present"}
 
 
 TestLives = Lives.TestCase

@@ -91,8 +91,9 @@ class Hosts:
                     continue
                 if isinstance(instances.settle(tx, guest.instance_id, self._placement, now), KeepConsole):
                     consoles.append(guest.instance_id)
-                for volume_id in volumes.unsettled_of(tx, guest.instance_id, now):
-                    volumes.settle(tx, volume_id, now)
+                volumes.settle_of(tx, guest.instance_id, now)
+            for volume in report.volumes:
+                volumes.settle(tx, volume.volume_id, now)
             return consoles
 
         self._keep_consoles(await self._store.submit(note))

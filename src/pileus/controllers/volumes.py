@@ -76,6 +76,12 @@ def unsettled_of(view: View, instance_id: str, now: datetime) -> Sequence[str]:
     return [one.id for one in view.list(Volume, instance_id=instance_id) if unsettled(view, one.id, now)]
 
 
+def settle_of(tx: Transaction, instance_id: str, now: datetime) -> None:
+    """Settles the volumes of an instance."""
+    for volume_id in unsettled_of(tx, instance_id, now):
+        settle(tx, volume_id, now)
+
+
 def _is_nowhere(volume: Volume) -> bool:
     """Whether it is to be deleted and no host has data of it."""
     return volume.state == "deleting" and volume.host_id is None
