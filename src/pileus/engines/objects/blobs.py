@@ -32,6 +32,11 @@ def process_of(name: str) -> str:
     return name[:_PROCESS]
 
 
+def shard(name: str) -> str:
+    """Two random digits of the name, to spread blobs over directories."""
+    return name[_PROCESS : _PROCESS + 2]
+
+
 class BlobWriter(Protocol):
     """A blob that is being written."""
 
@@ -100,7 +105,7 @@ class FileBlobs:
                 yield name
 
     def _path(self, name: str) -> Path:
-        return self._directory / name[_PROCESS : _PROCESS + 2] / name
+        return self._directory / shard(name) / name
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
         try:

@@ -1,9 +1,9 @@
 """How bytes lie in a blob: frames of 64 KiB, each followed by what proves it. Called by receiving and reading.
 
-A plain frame is followed by 4 bytes: the CRC-32C of the blob's name and the frame. An encrypted frame is AES-256-GCM, followed
-by its tag of 16 bytes; the nonce is the frame's number, and the key belongs to this blob alone: HMAC-SHA-256 of the blob's
-random salt under the data key. So each frame can be read and proved by itself, and no frame passes for one of another place.
-Where a blob ends is known to the index, which holds the salt too.
+A plain frame is followed by 4 bytes: the CRC-32C of the frame, begun with the blob's name and the frame's number. An encrypted
+frame is AES-256-GCM, followed by its tag of 16 bytes; the nonce is the frame's number, and the key belongs to this blob alone:
+HMAC-SHA-256 of the blob's random salt under the data key. So each frame can be read and proved by itself, and no frame passes
+for one of another place. Where a blob ends is known to the index, which holds the salt too.
 """
 
 import hmac
@@ -65,7 +65,7 @@ class Frames:
             end = place + len(piece) + self.tail
             if self._cipher is None:
                 target[place : end - _CRC] = piece
-                target[end - _CRC : end] = self._crc(piece)
+                target[end - _CRC : end] = self._crc(piece, first + index)
             else:
                 self._cipher.encrypt_into(_nonce(first + index), piece, None, target[place:end])
             place = end
@@ -93,7 +93,7 @@ class Frames:
     def _open(self, piece: memoryview, number: int) -> bytes | memoryview:
         if self._cipher is None:
             data = piece[:-_CRC]
-            if self._crc(data) == bytes(piece[-_CRC:]):
+            if self._crc(data, number) == bytes(piece[-_CRC:]):
                 return data
         else:
             with suppress(InvalidTag):
@@ -108,8 +108,8 @@ class Frames:
         start = first * (FRAME + self.tail)
         return first, start, stop - start
 
-    def _crc(self, piece: memoryview) -> bytes:
-        return checksums.crc32c(piece, self._seed).to_bytes(_CRC, "big")  # pyright: ignore[reportArgumentType] - any buffer
+    def _crc(self, piece: memoryview, number: int) -> bytes:
+        return checksums.crc32c(piece, (self._seed + number) & 0xFFFFFFFF).to_bytes(_CRC, "big")  # pyright: ignore[reportArgumentType] - any buffer
 
 
 def _nonce(number: int) -> bytes:
