@@ -18,7 +18,8 @@ from pileus.base.sealing import Sealer
 from pileus.cmd.keyring import seal_context
 from pileus.cmd.layout import Credentials
 from pileus.drivers.image.interface import ImageManifest
-from pileus.records import AccessKey, Account, Image, Vpc
+from pileus.records import AccessKey, Account, Image, Snapshot, Vpc
+from pileus.records.snapshot import NO_VOLUME
 from pileus.services.ec2.defaults import create_default_vpc
 from pileus.store import Store, Transaction
 
@@ -79,13 +80,15 @@ def _ensure_vpcs(tx: Transaction, config: Config) -> None:
 
 
 def ensure_images(store: Store, config: Config, manifests: Iterable[ImageManifest]) -> None:
-    """Registers machine images as public AMIs in every region. The newest of a family holds its SSM parameter."""
+    """Registers machine images as public AMIs, with snapshots, in every region. A family's newest has its SSM parameter."""
     known = list(manifests)
 
     def register(tx: Transaction) -> None:
         for region in config.regions:
             for manifest in known:
                 image = image_record(manifest, region.name)
+                if tx.get(Snapshot, image.snapshot_id) is None:
+                    tx.put(snapshot_record(manifest, image))
                 before = tx.get(Image, image.id)
                 if before is None:
                     tx.put(image)
@@ -106,6 +109,7 @@ def image_record(manifest: ImageManifest, region: str) -> Image:
         description=manifest.description,
         created=datetime.fromisoformat(manifest.created),
         content=manifest.content,
+        boot_content=manifest.content,
         family=manifest.family,
         snapshot_id=f"snap-0{digest[16:32]}",
         size=max(1, -(-manifest.virtual_size // _GIB)),
@@ -117,4 +121,26 @@ def image_record(manifest: ImageManifest, region: str) -> Image:
         owner_alias="amazon",
         ssm_path=manifest.ssm_path,
         min_memory=manifest.min_memory,
+    )
+
+
+def snapshot_record(manifest: ImageManifest, image: Image) -> Snapshot:
+    """The snapshot behind a built-in image: everybody may make volumes of it, and copy it."""
+    return Snapshot(
+        id=image.snapshot_id,
+        account=image.account,
+        region=image.region,
+        volume_id=NO_VOLUME,
+        size=image.size,
+        started=image.created,
+        taken=image.created,
+        completed=image.created,
+        state="completed",
+        progress=100,
+        description=f"Created for {image.id}",
+        content=manifest.content,
+        boot_content=manifest.content,
+        full_bytes=manifest.virtual_size,
+        owner_alias=image.owner_alias,
+        public=True,
     )

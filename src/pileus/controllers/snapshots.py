@@ -46,7 +46,6 @@ def _complete(tx: Transaction, snapshot: Snapshot, seen: SnapshotObservation, ro
     volume = tx.get(Volume, snapshot.volume_id)
     if volume is not None and _is_newest(tx, snapshot):
         tx.put(replace(volume, line_root=root))
-    lock = snapshot.lock
     return replace(
         snapshot,
         state="completed",
@@ -58,7 +57,6 @@ def _complete(tx: Transaction, snapshot: Snapshot, seen: SnapshotObservation, ro
         completed=now,
         full_bytes=seen.full_bytes,
         uploaded_bytes=seen.uploaded_bytes,
-        lock=lock and replace(lock, starts=lock.starts or now),
     )
 
 

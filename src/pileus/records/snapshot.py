@@ -15,13 +15,13 @@ class SnapshotLock(msgspec.Struct, frozen=True, kw_only=True):
     """Keeps a snapshot from being deleted. See https://docs.aws.amazon.com/ebs/latest/userguide/ebs-snapshot-lock.html.
 
     Attributes:
-        days: for how long, from ``starts`` (None while the snapshot is pending). until: instead, an end that was named.
+        days: for how long, from ``created`` or, if that is later, the snapshot's completion on. until: instead, an end that
+            was named.
         cool_off: hours in which a lock in compliance mode can be taken back, until ``cool_until``.
     """
 
     mode: Literal["compliance", "governance"]
     created: datetime
-    starts: datetime | None = None
     days: int | None = None
     until: datetime | None = None
     cool_off: int | None = None

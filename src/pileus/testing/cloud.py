@@ -34,6 +34,7 @@ from pileus.drivers.image.fake import FakeImages
 from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
 from pileus.engines.blocks.fake import memory_blocks
+from pileus.engines.blocks.interface import Blocks
 from pileus.engines.objects.store import ObjectStore
 from pileus.gateway.app import Gateway
 from pileus.gateway.throttle import Throttle
@@ -57,12 +58,12 @@ _CLOUD_ID = "simulated"
 class Host:
     """One simulated host: its drivers outlive its agent, which can be killed and started."""
 
-    def __init__(self, name: str, directory: Path, link: Path, clock: Clock) -> None:
+    def __init__(self, name: str, directory: Path, link: Path, clock: Clock, blocks: Blocks) -> None:
         self.name = name
         self.images = FakeImages()
         self.hypervisor = FakeHypervisor(clock=clock)
         self.network = FakeNetwork()
-        self.volumes = FakeVolumes(self.images)
+        self.volumes = FakeVolumes(self.images, blocks)
         self._link = link
         self._clock = clock
         self._settings = AgentSettings(
@@ -119,10 +120,10 @@ class SimulatedCloud:
         self.objects = LazyObjects(lambda: ObjectStore(directory / "objects", self.clock, None))
         self._directory = directory
         self._link_path = directory / "link"
-        self.hosts = [Host(f"host-{n}", directory, self._link_path, self.clock) for n in range(hosts)]
         self._controllers: Controllers | None = None
         self._control_task: asyncio.Task[None] | None = None
         self.blocks = memory_blocks(lambda: self.clock.now().timestamp(), grace=self.config.block_grace)
+        self.hosts = [Host(f"host-{n}", directory, self._link_path, self.clock, self.blocks) for n in range(hosts)]
         self.keeper = StorageKeeper(self.store, self.blocks, self._sealer, self.config, self.clock)
         self._storage_task: asyncio.Task[None] | None = None
         self._link: LinkServer | None = None

@@ -87,6 +87,7 @@ class Maker:
             block_key(view, self._sealer, snapshot.source_key_id),
             block_key(view, self._sealer, snapshot.data_key_id),
             progress,
+            size=snapshot.size * _GIB,
         )
         return done.root, done.uploaded_bytes, done.full_bytes
 

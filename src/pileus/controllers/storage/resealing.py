@@ -15,8 +15,9 @@ async def reseal(
     old: BlockKey | None,
     new: BlockKey | None,
     progress: Callable[[int], None] | None = None,
+    size: int = 0,
 ) -> Uploaded:
-    """Stores the same snapshot under another key. ``progress`` is told percent.
+    """Stores the same snapshot under another key. ``progress`` is told percent; ``size`` is what it grows to, if that is more.
 
     It may be killed and begun again: sealing is convergent, so what is stored already is found.
 
@@ -30,7 +31,7 @@ async def reseal(
         if progress is not None:
             progress(done * 100 // max(1, manifest.allocated))
 
-    return await upload(session, _opened(session, manifest, old), size=manifest.size, key=new, progress=told)
+    return await upload(session, _opened(session, manifest, old), size=max(size, manifest.size), key=new, progress=told)
 
 
 async def _opened(session: BlockStore, manifest: Manifest, key: BlockKey | None) -> AsyncIterator[tuple[int, bytes]]:

@@ -30,7 +30,7 @@ def discard(context: Context, snapshot: Snapshot) -> None:
     images = [image.id for image in context.view.list(Image, snapshot_ids=snapshot.id) if image.binned is None]
     if images:
         raise SnapshotInUse(f"The snapshot {snapshot.id} is currently in use by {images[0]}")
-    if snapshot.lock is not None and lock_state(snapshot.lock, context.now) != "expired":
+    if snapshot.lock is not None and lock_state(snapshot, snapshot.lock, context.now) != "expired":
         raise OperationNotPermitted(f"The snapshot {snapshot.id} is locked and can't be deleted.")
     kept = into_bin(context, snapshot) if snapshot.state == "completed" else None
     if kept is None:

@@ -36,16 +36,22 @@ _MAX_DAYS = 36500
 _MAX_COOL_OFF = 72
 
 
-def lock_end(lock: SnapshotLock) -> datetime | None:
+def _start(snapshot: Snapshot, lock: SnapshotLock) -> datetime | None:
+    """When a lock's time begins: with the lock, or with the snapshot's completion if that is later; None before."""
+    return max(lock.created, snapshot.completed) if snapshot.completed else None
+
+
+def _end(snapshot: Snapshot, lock: SnapshotLock) -> datetime | None:
     """When a lock ends; None while that depends on when the snapshot is completed."""
     if lock.until is not None:
         return lock.until
-    return None if lock.starts is None or lock.days is None else lock.starts + timedelta(days=lock.days)
+    start = _start(snapshot, lock)
+    return None if start is None or lock.days is None else start + timedelta(days=lock.days)
 
 
-def lock_state(lock: SnapshotLock, now: datetime) -> LockState:
-    """What a lock is at a moment. One that ended in governance mode is gone, and said to be expired like the others."""
-    end = lock_end(lock)
+def lock_state(snapshot: Snapshot, lock: SnapshotLock, now: datetime) -> LockState:
+    """What a snapshot's lock is at a moment."""
+    end = _end(snapshot, lock)
     if end is not None and end <= now:
         return "expired"
     if lock.mode == "governance":
@@ -56,18 +62,18 @@ def lock_state(lock: SnapshotLock, now: datetime) -> LockState:
 def _draw_lock(context: Context, snapshot: Snapshot) -> dict[str, Any]:
     lock = snapshot.lock
     assert lock is not None, f"{snapshot.id} is not locked"
-    end = lock_end(lock)
+    start, end = _start(snapshot, lock), _end(snapshot, lock)
     days = lock.days
     if days is None and end is not None:
-        days = max(1, -(-int((end - (lock.starts or lock.created)).total_seconds()) // 86400))
+        days = max(1, -(-int((end - (start or lock.created)).total_seconds()) // 86400))
     return {
         "SnapshotId": snapshot.id,
-        "LockState": lock_state(lock, context.now),
+        "LockState": lock_state(snapshot, lock, context.now),
         "LockDuration": days,
         "CoolOffPeriod": lock.cool_off,
         "CoolOffPeriodExpiresOn": lock.cool_until,
         "LockCreatedOn": lock.created,
-        "LockDurationStartTime": lock.starts,
+        "LockDurationStartTime": start,
         "LockExpiresOn": end,
     }
 
@@ -76,15 +82,15 @@ def _draw_lock(context: Context, snapshot: Snapshot) -> dict[str, Any]:
 def lock_snapshot(context: Context, params: "LockSnapshotRequestTypeDef") -> dict[str, Any]:
     """Locks a snapshot, or changes its lock: anything in governance mode and while it cools off, later only a longer time."""
     snapshot = own_snapshot(context, params["SnapshotId"])
-    lock = _asked(context, params, snapshot)
+    lock = _asked(context, params)
     before = snapshot.lock
-    if before is not None and lock_state(before, context.now) == "compliance":
-        _check_longer(before, lock, params)
-        lock = replace(lock, created=before.created, starts=before.starts)
+    if before is not None and lock_state(snapshot, before, context.now) == "compliance":
+        lock = replace(lock, created=before.created)
+        _check_longer(snapshot, before, lock, params)
     return _draw_lock(context, context.tx.put(replace(snapshot, lock=lock)))
 
 
-def _asked(context: Context, params: "LockSnapshotRequestTypeDef", snapshot: Snapshot) -> SnapshotLock:
+def _asked(context: Context, params: "LockSnapshotRequestTypeDef") -> SnapshotLock:
     mode = params["LockMode"]
     days, until, cool_off = params.get("LockDuration"), params.get("ExpirationDate"), params.get("CoolOffPeriod")
     if mode not in {"compliance", "governance"}:
@@ -108,7 +114,6 @@ def _asked(context: Context, params: "LockSnapshotRequestTypeDef", snapshot: Sna
     return SnapshotLock(
         mode=mode,
         created=context.now,
-        starts=context.now if snapshot.state == "completed" else None,
         days=days,
         until=until if isinstance(until, datetime) else None,
         cool_off=cool_off,
@@ -116,12 +121,14 @@ def _asked(context: Context, params: "LockSnapshotRequestTypeDef", snapshot: Sna
     )
 
 
-def _check_longer(before: SnapshotLock, after: SnapshotLock, params: "LockSnapshotRequestTypeDef") -> None:
+def _check_longer(
+    snapshot: Snapshot, before: SnapshotLock, after: SnapshotLock, params: "LockSnapshotRequestTypeDef"
+) -> None:
     if params.get("CoolOffPeriod") is not None:
         raise InvalidParameterCombination("The cooling-off period of the lock has expired: it can't be given anew.")
     if after.mode != "compliance":
         raise OperationNotPermitted("A lock in compliance mode can't be changed to governance mode any more.")
-    then, now = lock_end(before), lock_end(replace(after, starts=before.starts))
+    then, now = _end(snapshot, before), _end(snapshot, after)
     if then is not None and now is not None and now < then:
         raise OperationNotPermitted("A lock in compliance mode can only be extended.")
 
@@ -132,7 +139,7 @@ def unlock_snapshot(context: Context, params: "UnlockSnapshotRequestTypeDef") ->
     snapshot = own_snapshot(context, params["SnapshotId"])
     if snapshot.lock is None:
         raise InvalidParameterValue(f"The snapshot {snapshot.id} is not locked.")
-    if lock_state(snapshot.lock, context.now) == "compliance":
+    if lock_state(snapshot, snapshot.lock, context.now) == "compliance":
         raise OperationNotPermitted(f"The snapshot {snapshot.id} is locked in compliance mode and can't be unlocked.")
     context.tx.put(replace(snapshot, lock=None))
     return {"SnapshotId": snapshot.id}
@@ -156,7 +163,7 @@ _LOCKED = Listing(
     find=_find,
     rows=_rows,
     cached=False,
-    filters={"lock-state": lambda context, one: lock_state(one.lock, context.now) if one.lock else None},
+    filters={"lock-state": lambda context, one: lock_state(one, one.lock, context.now) if one.lock else None},
 )
 
 
