@@ -1,11 +1,17 @@
 """Which blocks the records need, and which records a block is of. Used by ``keeper``."""
 
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from pileus.engines.blocks.interface import BlockDamaged, BlockMissing, BlockStore, Digest
 from pileus.engines.blocks.manifest import Manifest, NotAManifest
 from pileus.records import Snapshot, Volume
 from pileus.store import View
+
+log = logging.getLogger(__name__)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def live_roots(view: View) -> set[Digest]:
@@ -15,7 +21,15 @@ def live_roots(view: View) -> set[Digest]:
         named |= {snapshot.root, snapshot.parent}
     for volume in view.list(Volume):
         named |= {volume.source_root, volume.line_root}
-    return {bytes.fromhex(root) for root in named if root}
+    return {bytes.fromhex(root) for root in named if root and _is_digest(root)}
+
+
+def _is_digest(root: str) -> bool:
+    """Whether it can name a block at all: hosts write them, and what they write is untrusted."""
+    if _DIGEST.fullmatch(root):
+        return True
+    log.error("a root on record is no digest", extra={"root": root[:100]})
+    return False
 
 
 def open_drafts(view: View) -> set[str]:
@@ -35,6 +49,8 @@ async def affected(view: View, session: BlockStore, damaged: Iterable[Digest]) -
             holders.setdefault(str(root), []).append(volume.id)
     found: dict[Digest, list[str]] = {digest: [] for digest in wanted}
     for root, ids in holders.items():
+        if not _is_digest(root):
+            continue
         for digest in await _needed(session, bytes.fromhex(root), wanted):
             found[digest] += ids
     return found

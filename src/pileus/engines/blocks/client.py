@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 
 from pileus.engines.blocks.interface import (
+    STORED_LIMIT,
     BlockDamaged,
     BlockMissing,
     Digest,
@@ -60,10 +61,7 @@ class RemoteSession:
         self._wait = wait
         self._numbers = itertools.count(1)
         self._connecting = asyncio.Lock()
-        self._channel: Channel[FromBlocks] | None = None
-        self._conversation: asyncio.Task[None] | None = None
-        self._questions: dict[int, asyncio.Future[Found]] = {}
-        self._protects = False
+        self._connection: _Connection | None = None
         self._lost = False
         self._closed = False
 
@@ -76,6 +74,8 @@ class RemoteSession:
         return found
 
     async def put(self, data: bytes) -> Digest:
+        if len(data) > STORED_LIMIT:
+            raise ValueError(f"a block of {len(data)} bytes is too long")
         return (await self._ask(Put(number=next(self._numbers), data=data), protects=True)).data
 
     async def get(self, digest: Digest) -> bytes:
@@ -97,64 +97,91 @@ class RemoteSession:
     async def close(self) -> None:
         self._closed = True
         async with self._connecting:
-            if self._channel is not None:
-                self._channel.abort()
-            if self._conversation is not None:
-                await asyncio.gather(self._conversation, return_exceptions=True)
+            if self._connection is not None:
+                await self._connection.close()
 
     async def _ask(self, request: BlockRequest, *, protects: bool = False) -> Found:
-        channel = await self._connected()
+        connection = await self._connected()
         if protects and self._lost:
             raise SessionLost("the connection to the block store broke")
-        if protects:
-            self._protects = True
-        question = self._questions[request.number] = asyncio.get_running_loop().create_future()
+        connection.protects = connection.protects or protects
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await channel.send(request)
-                return await question
+            return await connection.ask(request)
         except ChannelError as error:
-            raise self._broken(str(error), protects) from error
-        except TimeoutError as error:
-            channel.abort()
-            raise self._broken("the block store does not answer", protects) from error
-        finally:
-            del self._questions[request.number]
+            raise (SessionLost if protects else StoreUnavailable)(str(error)) from error
 
-    def _broken(self, reason: str, protects: bool) -> StoreUnavailable:
-        return SessionLost(reason) if protects else StoreUnavailable(reason)
-
-    async def _connected(self) -> Channel[FromBlocks]:
+    async def _connected(self) -> "_Connection":
         if self._closed:
             raise SessionLost("the session has been closed")
         async with self._connecting:
-            if self._channel is None:
+            if self._connection is not None and self._connection.over:
+                self._lost = self._lost or self._connection.protects
+                await self._connection.close()
+                self._connection = None
+            if self._connection is None:
                 try:
-                    self._channel = await connect_blocks(self._address, self._cloud_id, self._wait)
+                    channel = await connect_blocks(self._address, self._cloud_id, self._wait)
                 except (OSError, ChannelError, TimeoutError) as error:
                     raise StoreUnavailable(f"the block store can't be reached: {error}") from error
-                self._conversation = asyncio.create_task(self._attend(self._channel))
-            return self._channel
+                self._connection = _Connection(channel)
+            return self._connection
 
-    async def _attend(self, channel: Channel[FromBlocks]) -> None:
+
+class _Connection:
+    """One connection, with the questions that were asked over it. ``protects``: something was put or asked for."""
+
+    def __init__(self, channel: Channel[FromBlocks]) -> None:
+        self.protects = False
+        self.over = False
+        self._channel = channel
+        self._questions: dict[int, asyncio.Future[Found]] = {}
+        self._conversation = asyncio.create_task(self._attend())
+
+    async def ask(self, request: BlockRequest) -> Found:
+        """The answer. Raises ChannelError when the connection is over, and what the answer says."""
+        if self.over:
+            raise ChannelError("the connection to the block store ended")
+        question = self._questions[request.number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._channel.send(request)
+                return await question
+        except ChannelError as error:
+            self._end(str(error))
+            raise
+        except TimeoutError as error:
+            self._end("the block store does not answer")
+            raise ChannelError("the block store does not answer") from error
+        finally:
+            del self._questions[request.number]
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        self._end("the session was closed")
+        self._conversation.cancel()
+        await asyncio.gather(self._conversation, return_exceptions=True)
+
+    async def _attend(self) -> None:
         """Hands answers out until the connection ends."""
         reason = "the connection to the block store ended"
         try:
-            await until_one_ends(self._listen(channel), channel.beat())
+            await until_one_ends(self._listen(), self._channel.beat())
         except ChannelError as error:
             reason = str(error)
         finally:
-            channel.abort()
-            self._channel = None
-            self._lost = self._lost or self._protects
-            for question in self._questions.values():
-                if not question.done():
-                    question.set_exception(ChannelError(reason))
-                    question.exception()  # whoever asked may have been cancelled
+            self._end(reason)
 
-    async def _listen(self, channel: Channel[FromBlocks]) -> None:
+    def _end(self, reason: str) -> None:
+        self.over = True
+        self._channel.abort()
+        for question in self._questions.values():
+            if not question.done():
+                question.set_exception(ChannelError(reason))
+                question.exception()  # whoever asked may have been cancelled
+
+    async def _listen(self) -> None:
         while True:
-            answer = await channel.receive()
+            answer = await self._channel.receive()
             if isinstance(answer, Heartbeat):
                 continue
             question = self._questions.get(answer.number)

@@ -48,6 +48,7 @@ Roots = Callable[[], Awaitable[Iterable[Digest]]]
 
 _THREADS = 16
 _SWEPT_AT_ONCE = 64
+_LOOKED_UP_AT_ONCE = 256
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +137,18 @@ class LocalBlocks:
             if not self._held[digest]:
                 del self._held[digest]
         held.clear()
+
+    async def which(self, digests: Sequence[Digest]) -> set[Digest]:
+        """Those of some held blocks that are stored, and durably so."""
+        there: set[Digest] = set()
+        for start in range(0, len(digests), _LOOKED_UP_AT_ONCE):
+            part = digests[start : start + _LOOKED_UP_AT_ONCE]
+            found = await self.thread(_touch, self._shelf, part)
+            for digest in found:
+                doubtful = digest in self._publishing or digest in self._doubtful
+                if not doubtful or await self.present(digest):
+                    there.add(digest)
+        return there
 
     async def present(self, digest: Digest, size: int | None = None) -> bool:
         """Whether a held block is stored, and durably so."""
@@ -342,8 +355,8 @@ class LocalSession:
             if len(digest) != DIGEST:
                 raise ValueError(f"a digest has {DIGEST} bytes, not {len(digest)}")
         await self._hold(digests)
-        there = await asyncio.gather(*(self._blocks.present(digest) for digest in digests))
-        return [digest for digest, present in zip(digests, there, strict=True) if not present]
+        there = await self._blocks.which(digests)
+        return [digest for digest in digests if digest not in there]
 
     async def put(self, data: bytes) -> Digest:
         if len(data) > STORED_LIMIT:
@@ -381,6 +394,10 @@ class LocalSession:
         if self._ended:  # while it waited
             self._blocks.release(self._held)
             raise SessionLost("the session has ended")
+
+
+def _touch(shelf: Shelf, digests: Sequence[Digest]) -> list[Digest]:
+    return [digest for digest in digests if shelf.touch(digest)]
 
 
 def _mark_page(digests: bytes, marks: Marks) -> None:
