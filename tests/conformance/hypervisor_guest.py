@@ -59,8 +59,9 @@ disks)
     mkdir /seen; echo "READY"
     while :; do
         for path in /sys/block/vd*; do
-            disk=$(basename $path); serial=$(cat $path/serial) || continue
-            now="$serial $(($(cat $path/size) * 512))"; before=$(cat /seen/$disk 2> /dev/null)
+            disk=$(basename $path)  # which may go at any moment
+            serial=$(cat $path/serial 2> /dev/null) && sectors=$(cat $path/size 2> /dev/null) || continue
+            now="$serial $((sectors * 512))"; before=$(cat /seen/$disk 2> /dev/null)
             [ "$now" = "$before" ] && continue
             echo "SEES $now"; echo "$now" > /seen/$disk
             [ "${before% *}" = "$serial" ] && continue
