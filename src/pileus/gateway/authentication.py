@@ -115,5 +115,7 @@ def _with_body(request: HttpRequest, body: bytes, trailers: Mapping[str, str]) -
     fields = [(name, value) for name in request.headers for value in request.headers.get_all(name)]
     encodings = [part.strip() for part in request.headers.get("content-encoding", "").split(",")]
     kept = ",".join(encoding for encoding in encodings if encoding not in {"", "aws-chunked"})
-    fields = [field for field in fields if field[0] != "content-encoding"] + [("content-encoding", kept)] * bool(kept)
+    if "aws-chunked" in encodings:
+        fields = [field for field in fields if field[0] != "content-encoding"]
+        fields += [("content-encoding", kept)] * bool(kept)
     return msgspec.structs.replace(request, body=body, headers=Headers([*fields, *trailers.items()]))

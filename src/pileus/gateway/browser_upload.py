@@ -176,7 +176,8 @@ async def open_form(exchange: Exchange, authenticator: Authenticator, patience: 
         caller = authenticator.entry(credential).identity
         check_signature(fields["policy"], credential, authenticator.entry(credential).secret)
         policy = read_policy(fields["policy"])
-        policy.check({**fields, "bucket": bucket}, exchange.now)
+        key = fields["key"].replace("${filename}", form.file_name)
+        policy.check({**fields, "key": key, "bucket": bucket}, exchange.now)
         exchange.region = credential.region or exchange.region
     elif {"x-amz-signature", "signature", "awsaccesskeyid", "x-amz-credential"} & fields.keys():
         raise InvalidForm("Bucket POST must contain a field named 'policy'.")

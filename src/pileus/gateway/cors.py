@@ -45,9 +45,11 @@ class CrossOrigin(Protocol):
 async def preflight(request: HttpRequest, origins: CrossOrigin | None) -> HttpResponse | None:
     """The answer to a browser that asks before it sends; None for every other request. ``request`` in path style."""
     headers = request.headers
-    if request.method != "OPTIONS" or "access-control-request-method" not in headers:
+    if request.method != "OPTIONS":
         return None
     bucket = unquote(request.path.split("/")[1]) if request.path.startswith("/") else ""
+    if "access-control-request-method" not in headers or "origin" not in headers:
+        return HttpResponse(400, [("Content-Type", "application/xml")], _INSUFFICIENT) if bucket and origins else None
     if bucket and origins is not None:
         asked = [name.strip() for name in headers.get("access-control-request-headers", "").split(",") if name.strip()]
         method = headers["access-control-request-method"]
@@ -66,6 +68,10 @@ async def preflight(request: HttpRequest, origins: CrossOrigin | None) -> HttpRe
     )
 
 
+_INSUFFICIENT = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>BadRequest</Code><Message>Insufficient information. Origin request'
+    b" header needed.</Message></Error>"
+)
 _FORBIDDEN = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessForbidden</Code><Message>CORSResponse: This CORS request is'
     b" not allowed. This is usually because the evaluation of Origin, request method / Access-Control-Request-Method or"

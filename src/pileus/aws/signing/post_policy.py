@@ -7,6 +7,7 @@ using POST (Signature Version 4)", "POST policy", and the older signature of the
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
@@ -18,6 +19,7 @@ from pileus.aws.signing.keys import signing_key
 from pileus.aws.signing.refusals import Reason, SignatureRefused
 from pileus.base.errors import ServiceError
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 _FREE = frozenset({"awsaccesskeyid", "signature", "x-amz-signature", "policy", "file"})
 """Fields that no condition need name."""
 
@@ -132,9 +134,9 @@ def _holds(operator: str, name: str, value: str, wanted: str) -> bool:
 
 def _time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
     except ValueError:
         time = None
-    if time is None or time.tzinfo is None:
+    if time is None:
         raise InvalidPolicyDocument("Invalid Policy: Invalid 'expiration' value.")
     return time

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -82,7 +83,7 @@ def of_new(gate: Gate, params: Mapping[str, Any], chosen: Encryption) -> Attribu
 
 def headers(params: Mapping[str, Any]) -> dict[str, str]:
     """The headers that are kept."""
-    kept = {name: str(params[member]) for name, member in HEADERS.items() if params.get(member)}
+    kept = {name: _text(params[member]) for name, member in HEADERS.items() if params.get(member)}
     redirect = kept.get("x-amz-website-redirect-location")
     if redirect is not None and not redirect.startswith(("/", "http://", "https://")):
         raise S3Error(
@@ -90,6 +91,10 @@ def headers(params: Mapping[str, Any]) -> dict[str, str]:
             "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
         )
     return {"content-type": DEFAULT_TYPE, **kept}
+
+
+def _text(value: Any) -> str:
+    return format_datetime(value, usegmt=True) if isinstance(value, datetime) else str(value)
 
 
 def metadata(params: Mapping[str, Any]) -> dict[str, str]:
@@ -201,6 +206,10 @@ def version_id(bucket: Bucket, version: ObjectVersion) -> str | None:
     return version.version_id if bucket.versioning else None
 
 
+def _value(name: str, text: str) -> Any:
+    return parsedate_to_datetime(text) if name == "expires" else text
+
+
 def told(gate: Gate, version: ObjectVersion, *, checksum: bool) -> dict[str, Any]:
     """The members of an answer to a read that do not depend on the range."""
     attributes = version.attributes
@@ -220,7 +229,7 @@ def told(gate: Gate, version: ObjectVersion, *, checksum: bool) -> dict[str, Any
         "Metadata": dict(attributes.metadata),
         "StorageClass": attributes.storage_class if attributes.storage_class != "STANDARD" else None,
         "TagCount": len(attributes.tags) or None,
-        **{HEADERS[name]: value for name, value in attributes.headers.items() if name in HEADERS},
+        **{HEADERS[name]: _value(name, value) for name, value in attributes.headers.items() if name in HEADERS},
         **lock,
         **encryption.shape(attributes.encryption),
         **(checksums.told(version.checksum) if checksum else {}),

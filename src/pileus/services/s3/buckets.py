@@ -66,7 +66,7 @@ async def create_bucket(context: Context, params: Params) -> dict[str, Any]:
                 "InvalidBucketAclWithObjectOwnership",
                 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
             )
-        if wanted.public:
+        if wanted.public and documents.BLOCK_ALL["BlockPublicAcls"]:
             raise S3Error(
                 "InvalidBucketAclWithBlockPublicAccessError",
                 "Bucket cannot have public ACLs set with BlockPublicAccess enabled",

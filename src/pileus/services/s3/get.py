@@ -153,12 +153,8 @@ def _read(
         result["ContentRange"] = f"bytes {span[0]}-{span[1]}/{version.size}"
     for name, member in _OVERRIDES.items():
         if params.get(name) is not None:
-            result[member] = _overridden(params[name])
+            result[member] = params[name]
     return result, span, 206 if span is not None else None
-
-
-def _overridden(value: Any) -> str:
-    return value if isinstance(value, str) else conditions.http_date(value)
 
 
 def _span(params: Params, version: ObjectVersion, result: dict[str, Any]) -> tuple[int, int] | None:

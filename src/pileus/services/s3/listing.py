@@ -168,8 +168,6 @@ def _token(after: str) -> str:
 
 
 def _opened(token: str) -> str:
-    if not token:
-        raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
