@@ -100,6 +100,9 @@ class FakeVolumes:
         if detail := self.damaged.get(volume_id):
             raise PermanentError(detail)
         key = await self._open_key(volume.spec.key_id)
+        if volume.spec.shared:
+            server = Path("/nonexistent") / f"{volume_id}.nbd"
+            return (DiskLayer(path=server, format="nbd", writable=True, export=volume_id),)
         own = tuple(
             DiskLayer(path=layer.path, format=_format(volume), writable=not depth, mergeable=bool(depth), key=key)
             for depth, layer in enumerate(volume.layers)
