@@ -155,8 +155,8 @@ class _Lines:
             (number, start, self._end, _PAGE - len(rows)),
         ).fetchall()
         self.ended = len(rows) < _PAGE
-        following = [row[0] for row in rows[1:]] + [b""]
-        return [self._line(row, after) for row, after in zip(rows, following, strict=True)]
+        following = [row[0] for row in rows[1:]]
+        return [self._line(row, after) for row, after in zip(rows, [*following, b""], strict=False)]
 
     def _line(self, row: tuple[Any, ...], following: bytes) -> Line:
         key, ordinal, version, marker, modified, size, body = row

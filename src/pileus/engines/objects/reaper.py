@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
-from pileus.base.clock import Clock
 from pileus.engines.objects.blobs import Blobs, process_of
 from pileus.engines.objects.errors import ObjectsError
 from pileus.engines.objects.index import Index, Transaction
@@ -30,11 +29,10 @@ class Reaper:
     """Takes garbage out when told that there is some. ``writing`` tells what this process is writing."""
 
     def __init__(
-        self, blobs: Blobs, presence: Presence, clock: Clock, executor: Executor, writing: Callable[[], frozenset[str]]
+        self, blobs: Blobs, presence: Presence, executor: Executor, writing: Callable[[], frozenset[str]]
     ) -> None:
         self._blobs = blobs
         self._presence = presence
-        self._clock = clock
         self._executor = executor
         self._writing = writing
         self._seen: dict[str, int] = {}
@@ -60,7 +58,7 @@ class Reaper:
     async def _run(self, index: Index) -> None:
         while True:
             await self._wake.wait()
-            await self._clock.sleep(_REST)
+            await asyncio.sleep(_REST)
             self._wake.clear()
             try:
                 _, left = await self.reap(index)
@@ -68,7 +66,7 @@ class Reaper:
                 _log.exception("garbage of the object store could not be removed")
                 left = True
             if left:
-                await self._clock.sleep(_RETRY)
+                await asyncio.sleep(_RETRY)
                 self._wake.set()
 
     async def reap(self, index: Index) -> tuple[int, bool]:

@@ -1,6 +1,7 @@
 """Bodies that stream in: hashed, framed and written as they come, in constant memory. Called by the store."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
@@ -9,10 +10,12 @@ import msgspec
 
 from pileus.engines.objects.blobs import Blobs, BlobWriter, new_name
 from pileus.engines.objects.digests import BodyDigest
-from pileus.engines.objects.errors import LengthMismatch, TooLarge
+from pileus.engines.objects.errors import LengthMismatch, ObjectsError, TooLarge
 from pileus.engines.objects.frames import FRAME, INLINE, Frames
 from pileus.engines.objects.model import Checksum, Digests
 from pileus.engines.objects.schema import Content, Segment
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +83,8 @@ class Receiver:
         """Removes a blob that will not be named. Should that fail, the sweep does it."""
         try:
             await asyncio.shield(self._blobs.delete([blob]))
+        except ObjectsError:
+            _log.warning("blob could not be removed, a sweep will do it", extra={"blob": blob}, exc_info=True)
         finally:
             self.writing.discard(blob)
 

@@ -74,9 +74,7 @@ class ObjectStore:
         self._blobs = FileBlobs(directory / "blobs", self._executor) if blobs is None else blobs
         self._presence = Presence(directory / "processes")
         self._receiver = Receiver(self._blobs, self._presence.id, self._executor)
-        self._reaper = Reaper(
-            self._blobs, self._presence, clock, self._executor, lambda: frozenset(self._receiver.writing)
-        )
+        self._reaper = Reaper(self._blobs, self._presence, self._executor, lambda: frozenset(self._receiver.writing))
         self._index = Index(directory / "index.db", garbage=self._reaper.wake)
         self._reaper.start(self._index)
         self._writer = Writer(self._index, self._receiver, clock)
