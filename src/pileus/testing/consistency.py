@@ -12,14 +12,17 @@ from pileus.records import (
     Address,
     DataKey,
     Host,
+    Image,
     Instance,
     NetworkInterface,
     SecurityGroup,
+    Snapshot,
     Subnet,
     Volume,
     Vpc,
 )
 from pileus.records.address import pool_scope
+from pileus.records.image import image_name_scope
 from pileus.records.instance import State
 from pileus.records.security_group import group_name_scope
 from pileus.records.subnet import is_usable, subnet_scope
@@ -39,6 +42,8 @@ def problems(view: View, config: Config) -> list[str]:
         *_interfaces(view),
         *_addresses(view),
         *_volumes(view),
+        *_snapshots(view),
+        *_images(view, config),
         *_claims(view, config),
     ]
 
@@ -53,7 +58,9 @@ def unsettled(view: View) -> list[str]:
         if one.state is State.TERMINATED and one.host_id
     ]
     wiping = [f"{one.id} waits for {one.wiping}" for one in view.list(Instance) if one.wiping]
-    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view)]
+    pending = [f"{one.id} is pending" for one in view.list(Snapshot) if one.state == "pending" and not one.writing]
+    making = [f"{one.id} is being made" for one in view.list(Image, making="yes")]
+    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view), *pending, *making]
 
 
 def _volumes_on_the_way(view: View) -> Iterator[str]:
@@ -177,6 +184,35 @@ def _volumes(view: View) -> Iterator[str]:
                 yield f"{one.id} is attached to {attachment.instance_id}, which does not have it"
             elif instance.host_id != one.host_id:
                 yield f"{one.id} is on {one.host_id}, its instance {instance.id} on {instance.host_id}"
+
+
+def _snapshots(view: View) -> Iterator[str]:
+    for one in view.list(Snapshot):
+        if one.state == "completed" and (one.host_id or one.held or one.reseal or one.taken is None):
+            yield f"{one.id} is completed and still on its way"
+        if one.state != "completed" and one.root is not None:
+            yield f"{one.id} is {one.state} and has a root"
+        if one.root is not None and one.content is not None:
+            yield f"{one.id} is both blocks and a built-in image"
+
+
+def _images(view: View, config: Config) -> Iterator[str]:
+    for one in view.list(Image):
+        snapshots = [view.get(Snapshot, id_) for id_ in one.snapshot_ids]
+        ready = all(snapshot is not None and snapshot.state == "completed" for snapshot in snapshots)
+        if one.state in {"available", "disabled"} and not ready and one.owner_alias is None:
+            yield f"{one.id} is {one.state}, its snapshots are not completed"
+    for instance in view.list(Instance):
+        image = view.get(Image, instance.imaging) if instance.imaging else None
+        if instance.imaging and (image is None or not image.rebooting):
+            yield f"{instance.id} is down for {instance.imaging}, which does not need it"
+
+    for account in view.list(Account):
+        for region in config.regions:
+            for name, holder in view.claims(image_name_scope(account.id, region.name)).items():
+                image = view.get(Image, holder)
+                if image is None or image.name != name:
+                    yield f"the image name {name} is claimed by {holder}, which does not have it"
 
 
 def _claims(view: View, config: Config) -> Iterator[str]:
