@@ -4,11 +4,10 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-import msgspec
-
 from pileus.aws.http import HttpRequest
 from pileus.aws.protocol import Service, load_service
 from pileus.aws.rest_routes import rest_routes
+from pileus.aws.s3_hosts import path_style
 from pileus.base.errors import ServiceError
 
 SIGNING_NAMES = {
@@ -33,9 +32,6 @@ _QUERY_SERVICES = ("ec2", "sts", "iam", "cloudwatch", "sns")
 _CBOR_PATH = re.compile(r"/service/(?P<service>[^/]+)/operation/(?P<operation>[^/]+)")
 _ACTION = re.compile(r"(?:^|&)Action=([^&]*)")
 _VERSION = re.compile(r"(?:^|&)Version=([^&]*)")
-_PORT = re.compile(r":\d+$")
-_S3_HOST = re.compile(r"(?:(?P<bucket>.+?)\.)?s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.[^/]+")
-_LOCAL_HOST = re.compile(r"(?P<bucket>[^/]+)\.localhost")
 
 
 class Route(NamedTuple):
@@ -150,25 +146,3 @@ def _known(service: Service, operation: str) -> Route:
     if operation not in service.operations:
         raise service.unknown_operation(operation[:200])
     return Route(service, operation, service.protocol, {})
-
-
-def path_style(request: HttpRequest) -> HttpRequest:
-    """A virtual-host style S3 request (``bucket.s3.domain/key``) in path style (``s3.domain/bucket/key``).
-
-    Buckets are before ``.s3.``, ``.s3.<region>.``, ``.s3-<region>.`` or a final ``.localhost``. All other requests come
-    back as they are.
-    """
-    host = _host_name(request)
-    match = _S3_HOST.fullmatch(host) or _LOCAL_HOST.fullmatch(host)
-    bucket = match["bucket"] if match else None
-    return msgspec.structs.replace(request, path=f"/{bucket}{request.path}") if bucket else request
-
-
-def s3_region(request: HttpRequest) -> str:
-    """The region in an S3 request's host name; empty when it names none."""
-    match = _S3_HOST.fullmatch(_host_name(request))
-    return (match["region"] or "") if match else ""
-
-
-def _host_name(request: HttpRequest) -> str:
-    return _PORT.sub("", request.headers.get("host", "")).lower()

@@ -11,7 +11,8 @@ import msgspec
 
 from pileus import __version__
 from pileus.aws.http import HttpRequest, HttpResponse
-from pileus.aws.routing import SIGNING_NAMES, Route, path_style, route, s3_region
+from pileus.aws.routing import SIGNING_NAMES, Route, route
+from pileus.aws.s3_hosts import path_style, s3_region
 from pileus.aws.signing import Credential, Reason, SignatureRefused, credential_of
 from pileus.base.clock import Clock
 from pileus.base.ids import new_request_id

@@ -101,6 +101,8 @@ class Authenticator:
                 raise SignatureRefused(Reason.UNSUPPORTED, "Signature Version 2 is for the query services only.")
             match = _REGION_IN_HOST.match(request.headers.get("host", "").lower())
             return match[1] if match and match[1] in self._regions else self.default_region
+        if credential.kind is Kind.S3_V2:
+            return self.default_region
         if credential.region in self._regions:
             return credential.region
         if credential.region == _GLOBAL_REGION and credential.service in _GLOBAL_SERVICES:

@@ -11,7 +11,8 @@ from pileus.aws.http import Headers, HttpRequest, HttpResponse
 from pileus.aws.protocol import load_service
 from pileus.aws.protocol.xml_reader import parse as parse_xml
 from pileus.aws.protocol.xml_writer import DECLARATION, escape
-from pileus.aws.routing import Route, path_style, s3_region
+from pileus.aws.routing import Route
+from pileus.aws.s3_hosts import path_style, s3_region
 from pileus.aws.signing import Credential, Kind, PostPolicy, Reason, SignatureRefused, open_unsigned_body, read_policy
 from pileus.aws.signing.credential import ALGORITHM, parse_time
 from pileus.aws.signing.post_policy import EntityTooLarge, EntityTooSmall, check_signature

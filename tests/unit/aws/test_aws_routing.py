@@ -2,7 +2,8 @@ import pytest
 
 from pileus.aws.http import Headers, HttpRequest
 from pileus.aws.models import load_model
-from pileus.aws.routing import SIGNING_NAMES, path_style, route
+from pileus.aws.routing import SIGNING_NAMES, route
+from pileus.aws.s3_hosts import path_style
 from pileus.base.errors import ServiceError
 
 

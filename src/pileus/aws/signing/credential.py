@@ -23,6 +23,8 @@ class Kind(Enum):
     HEADER = auto()
     QUERY = auto()
     V2 = auto()
+    S3_V2 = auto()
+    """A presigned URL of S3's own Version 2: what boto3 and the AWS CLI make where no other version is configured."""
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,8 @@ def credential_of(request: HttpRequest) -> Credential:
         return _from_header(request, authorization)
     if presigned:
         return _from_query(request)
+    if _is_s3_version_2(request):
+        return _from_s3_query(request)
     if _is_version_2(request):
         return _from_version_2(request)
     raise SignatureRefused(Reason.MISSING)
@@ -167,6 +171,39 @@ def _presigned_end(signed_at: datetime, seconds: str | None) -> datetime | None:
 
 def _is_version_2(request: HttpRequest) -> bool:
     return "AWSAccessKeyId=" in request.query or (is_form(request) and b"AWSAccessKeyId=" in request.body)
+
+
+def _is_s3_version_2(request: HttpRequest) -> bool:
+    query = request.query
+    return "AWSAccessKeyId=" in query and "SignatureMethod=" not in query and "Action=" not in query
+
+
+def _from_s3_query(request: HttpRequest) -> Credential:
+    pairs = tuple(canonical.query_pairs(request.query))
+    fields = _single(pairs, "", Reason.MALFORMED_QUERY)
+    for name in ("AWSAccessKeyId", "Signature", "Expires"):
+        if not fields.get(name):
+            raise SignatureRefused(
+                Reason.MALFORMED_QUERY,
+                "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
+            )
+    seconds = fields["Expires"]
+    if not (seconds.isascii() and seconds.isdecimal()) or len(seconds) > 11:
+        raise SignatureRefused(Reason.MALFORMED_QUERY, f"Invalid date (should be seconds since epoch): {seconds[:50]}")
+    try:
+        expires = datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError):
+        expires = datetime.max.replace(tzinfo=UTC)
+    return Credential(
+        kind=Kind.S3_V2,
+        access_key=fields["AWSAccessKeyId"],
+        service="s3",
+        signature=fields["Signature"],
+        signed_at=None,
+        expires=expires,
+        session_token=fields.get("x-amz-security-token", ""),
+        parameters=pairs,
+    )
 
 
 def _from_version_2(request: HttpRequest) -> Credential:

@@ -58,6 +58,10 @@ def verify(request: HttpRequest, credential: Credential, secret: str, now: datet
     if credential.kind is Kind.V2:
         version2.check(request, credential, secret)
         return VerifiedBody(request.body, {})
+    if credential.kind is Kind.S3_V2:
+        version2.check_s3(request, credential, secret)
+        reader = open_unsigned_body(request)
+        return VerifiedBody(reader.feed(request.body), reader.finish())
     if not _is_s3(credential):
         _check_signature(request, credential, secret, hashlib.sha256(request.body).hexdigest())
         return VerifiedBody(request.body, {})
@@ -75,6 +79,9 @@ def open_body(request: HttpRequest, credential: Credential, secret: str, now: da
     _check_time(credential, now)
     if credential.kind is Kind.V2 or not _is_s3(credential):
         raise SignatureRefused(Reason.UNSUPPORTED, "Only S3 requests are read as a stream.")
+    if credential.kind is Kind.S3_V2:
+        version2.check_s3(request, credential, secret)
+        return open_unsigned_body(request)
     return _open_s3_body(request, credential, secret)
 
 

@@ -110,7 +110,7 @@ def told(checksum: Checksum | None, *, with_type: bool = True) -> dict[str, str]
 def checksum_type(text: str | None, chosen: Algorithm | None) -> ChecksumType | None:
     """The type of a multipart upload's checksum. Raises S3Error: the algorithm does not have it."""
     if text is None:
-        return None
+        return "FULL_OBJECT" if chosen == "CRC64NVME" else None
     if text not in {"FULL_OBJECT", "COMPOSITE"}:
         raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
     if chosen is None:
