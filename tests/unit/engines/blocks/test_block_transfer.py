@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pileus.engines.blocks.encoding import BlockKey
@@ -37,6 +37,7 @@ async def sent(session, changed, **options):
     return await upload(session, blocks(), **{"size": SIZE, **options})
 
 
+@settings(max_examples=25)
 @given(st.lists(contents, min_size=1, max_size=3), st.sampled_from([None, KEY]), st.data())
 def test_what_was_uploaded_is_read(steps, key, data):
     async def run():
