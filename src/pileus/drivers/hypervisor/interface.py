@@ -188,8 +188,9 @@ class Hypervisor(Protocol):
     async def swap_base(self, instance_id: str, volume_id: str, base: DiskLayer) -> None:
         """Exchanges the lowest layer for another of the same content (a server for a file that is complete now).
 
-        The guest runs on and notices nothing, also when the server is gone already. What the layer above has recorded as
-        its backing file is left as it is: let that name the complete file from the beginning.
+        The guest runs on and notices nothing. A server that is exchanged must go on until this returns: requests that
+        it has are finished first, and QEMU waits for them. What the layer above has recorded as its backing file is left
+        as it is: let that name the complete file from the beginning.
 
         Raises:
             RetryableError: QEMU refused; the old base is still there. PermanentError: the volume has no base.

@@ -12,6 +12,9 @@ from pileus.drivers.errors import RetryableError
 DEFAULT_UIDS = range(1_900_000_000, 1_900_065_536)
 """Above the ranges that distributions and systemd give to users, services and containers."""
 
+EXPORT_UIDS = range(1_900_065_536, 1_900_131_072)
+"""The same for processes that serve a volume to several guests."""
+
 SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 """QEMU's own system call filter."""
 

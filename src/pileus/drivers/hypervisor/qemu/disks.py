@@ -20,7 +20,7 @@ from pileus.drivers.hypervisor.qemu.monitor import Monitor, MonitorError, Refuse
 
 _logger = logging.getLogger(__name__)
 
-_JOB_ENDS_WITHIN = 100  # steps of 20 ms
+_JOB_ENDS_WITHIN = _EXPORT_ENDS_WITHIN = 100  # steps of 20 ms
 
 _DAMAGED = ("Image is not in", "is corrupt", "Unsupported qcow2", "Invalid password", "not a LUKS volume")
 
@@ -57,8 +57,11 @@ class Disks:
         for disk in disks:
             await _grow(monitor, disk)
 
-    async def plug(self, monitor: Monitor, pid: int, disk: Disk) -> None:
-        """Adds a disk, or gives one that is there its size and limits. Raises DriverError, MonitorError."""
+    async def plug(self, monitor: Monitor, pid: int, disk: Disk, *, exported: bool = False) -> None:
+        """Adds a disk, or gives one that is there its size and limits. Raises DriverError, MonitorError.
+
+        ``exported``: for the clients of a server, not for a guest of this QEMU.
+        """
         nodes.check(disk)
         found = (await inventory.read(monitor)).get(disk.volume_id)
         if found is not None and found.plugged:
@@ -80,10 +83,23 @@ class Disks:
                 assert below is not None
                 await monitor.execute("blockdev-add", nodes.throttle(disk.volume_id, below))
                 await _grow(monitor, disk)
-                await monitor.execute("device_add", nodes.device(disk))
+                if exported:
+                    await monitor.execute("block-export-add", nodes.export(disk))
+                else:
+                    await monitor.execute("device_add", nodes.device(disk))
         except (DriverError, Refused):
             self.unsettled = True
             raise
+
+    async def end_export(self, monitor: Monitor, volume_id: str) -> None:
+        """Takes a volume from all clients and closes it. They wait. Raises DriverError, MonitorError."""
+        await _try(monitor, "block-export-del", {"id": volume_id, "mode": "hard"}, silently=True)
+        for _ in range(_EXPORT_ENDS_WITHIN):
+            found = (await inventory.read(monitor)).get(volume_id)
+            if found is None or (not found.plugged and await _clear(monitor, found)):
+                return
+            await asyncio.sleep(0.02)
+        raise RetryableError(f"{volume_id} is still exported")
 
     async def unplug(self, monitor: Monitor, volume_id: str, *, force: bool) -> None:
         """Asks the guest to let the disk go; ``force`` takes the data away before. Raises DriverError, MonitorError."""
@@ -249,7 +265,7 @@ async def _add_layer(monitor: Monitor, pid: int, opened: OpenLayer, below: str |
 async def _hand_over(monitor: Monitor, pid: int, directory: int, name: str) -> int:
     """Gives QEMU a directory; returns its number there, which QEMU itself doesn't say."""
     before = set(_numbers_of(pid, directory))
-    await monitor.add_directory(directory, name)
+    await monitor.add_named(directory, name)
     number = min(set(_numbers_of(pid, directory)) - before, default=None)
     if number is None:
         raise RetryableError(f"the directory for {name} did not arrive")

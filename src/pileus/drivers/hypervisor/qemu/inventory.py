@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pileus.drivers.hypervisor.qemu import nodes
-from pileus.drivers.hypervisor.qemu.monitor import Monitor
+from pileus.drivers.hypervisor.qemu.monitor import Monitor, Refused
 
 
 class _Node(msgspec.Struct):
@@ -41,6 +41,10 @@ class _Object(msgspec.Struct):
     type: str
 
 
+class _Export(msgspec.Struct):
+    id: str
+
+
 class _Image(msgspec.Struct, rename="kebab"):
     virtual_size: int = 0
 
@@ -72,7 +76,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """What is there of one volume.
 
     Attributes:
-        plugged: the guest has a device. torn: that device has lost its data.
+        plugged: the guest has a device, or there is an export. torn: that device has lost its data.
         chain: the format nodes of its layers, top first. paths: the file of each. mergeable: those whose file QEMU may
             open for writing.
         strays: nodes that belong to no device, in an order in which they can be deleted.
@@ -106,18 +110,27 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read(monitor: Monitor) -> dict[str, Volume]:
     """All volumes of which there is anything. Raises MonitorError."""
-    objects = msgspec.convert(await monitor.execute("qom-list", {"path": "/objects"}), list[_Object])
-    devices = msgspec.convert(await monitor.execute("qom-list", {"path": "/machine/peripheral"}), list[_Object])
+    objects = await _list(monitor, "/objects")
+    devices = await _list(monitor, "/machine/peripheral")
     graph = _Tree(msgspec.convert(await monitor.execute("x-debug-query-block-graph"), _Graph))
     sets = msgspec.convert(await monitor.execute("query-fdsets"), list[_Set])
     jobs = {job.id: job for job in await read_jobs(monitor)}
+    exports = msgspec.convert(await monitor.execute("query-block-exports"), list[_Export])
     plugged = {device.name for device in devices if device.type.startswith("child<virtio-blk")}
+    plugged |= {export.id for export in exports}
     secrets = [found.name for found in objects if found.type == "child<secret>"]
     groups = [found.name for found in objects if found.type == "child<throttle-group>"]
     return {
         volume_id: _volume(volume_id, volume_id in plugged, graph, sets, secrets, jobs.get(nodes.merge_job(volume_id)))
         for volume_id in groups
     }
+
+
+async def _list(monitor: Monitor, path: str) -> Sequence[_Object]:
+    try:
+        return msgspec.convert(await monitor.execute("qom-list", {"path": path}), list[_Object])
+    except Refused:  # it is made with the first thing in it
+        return ()
 
 
 async def read_jobs(monitor: Monitor) -> Sequence[Job]:

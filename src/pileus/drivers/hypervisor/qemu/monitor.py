@@ -95,8 +95,8 @@ class Monitor:
         place = {} if fdset is None else {"fdset-id": fdset}
         return msgspec.convert(await self.execute("add-fd", {"opaque": label, **place}), _Added).fdset_id
 
-    async def add_directory(self, descriptor: int, name: str) -> None:
-        """Gives QEMU an open directory that it keeps until it is told to close ``name``."""
+    async def add_named(self, descriptor: int, name: str) -> None:
+        """Gives QEMU an open directory or socket that it keeps until it is told to close ``name``."""
         self._send(descriptor)
         await self.execute("getfd", {"fdname": name})
 

@@ -126,6 +126,17 @@ def device(disk: Disk) -> Properties:
     return {"driver": "virtio-blk-pci", "id": disk.volume_id, "drive": stem(disk.volume_id), "serial": disk.serial}
 
 
+def export(disk: Disk) -> Properties:
+    """What guests see that share the volume: a server's export of the volume's name."""
+    return {
+        "type": "nbd",
+        "id": disk.volume_id,
+        "node-name": stem(disk.volume_id),
+        "name": disk.volume_id,
+        "writable": True,
+    }
+
+
 def file(node: str, fdset: int, *, writable: bool) -> Properties:
     """The file of a layer, out of a set with a read-only and (for ``writable``) a read-write descriptor.
 
