@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+from objects_process import content
 
+from pileus.engines.objects.errors import NoSuchKey
 from pileus.engines.objects.frames import FRAME
 from pileus.engines.objects.schema import Content, Stored, StoredPart
 
@@ -35,17 +37,17 @@ def audit(directory: Path, *, settled: bool) -> None:
         buckets = {bucket for (bucket,) in index.execute("SELECT id FROM buckets")}
     contents: list[tuple[int, Content]] = [(part.info.size, part.content) for part in parts]
     seen: set[tuple[int, bytes]] = set()
-    for _, bucket, key, live, marker, size, content in stored:
+    for _, bucket, key, live, marker, size, found in stored:
         assert bucket in buckets
         assert live == int(not marker and (bucket, key) not in seen), key
         seen.add((bucket, key))
-        contents.append((size, content))
+        contents.append((size, found))
     assert inlines == {row[0] for row in stored if row[-1].inline}
     uses: Counter[str] = Counter()
     totals: dict[str, int] = {}
-    for size, content in contents:
-        assert content.inline or sum(segment.length for segment in content.segments) == size
-        for segment in content.segments:
+    for size, found in contents:
+        assert found.inline or sum(segment.length for segment in found.segments) == size
+        for segment in found.segments:
             uses[segment.blob] += 1
             tail = 16 if segment.salt else 4
             totals[segment.blob] = segment.total + -(-segment.total // FRAME) * tail
@@ -65,3 +67,40 @@ async def stream(data: bytes, piece: int = 50_000) -> AsyncIterator[bytes]:
 async def collect(pieces: AsyncIterator[bytes]) -> bytes:
     """What a body was."""
     return b"".join([piece async for piece in pieces])
+
+
+Outcome = tuple[str, int, int] | None
+"""Whose bytes they are (process, number, size); None: nothing."""
+
+
+def follow(lines: list[str], name: str, possible: dict[str, set[Outcome]]) -> int:
+    """What each key may be now; the number of acknowledged changes."""
+    begun: dict[str, tuple[str, Outcome]] = {}
+    acknowledged = 0
+    for line in lines:
+        words = line.split()
+        if words[0] == "begin" and len(words) == 5:
+            outcome = None if words[3] == "delete" else (name, int(words[1]), int(words[4]))
+            begun[words[1]] = (words[3], outcome)
+            if words[3] != "abort":
+                possible.setdefault(words[2], {None}).add(outcome)
+        elif words[0] == "end" and len(words) == 3:
+            what, outcome = begun[words[1]]
+            if what != "abort":
+                possible[words[2]] = {outcome}
+                acknowledged += 1
+    return acknowledged
+
+
+async def check(store, possible: dict[str, set[Outcome]]) -> None:
+    for key, outcomes in possible.items():
+        try:
+            async with await store.open("bucket", key) as reading:
+                found = await collect(reading.stream())
+        except NoSuchKey:
+            assert None in outcomes, key
+            possible[key] = {None}
+            continue
+        matching = {outcome for outcome in outcomes if outcome and content(*outcome) == found}
+        assert matching, (key, len(found), outcomes)
+        possible[key] = matching

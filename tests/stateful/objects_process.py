@@ -1,4 +1,5 @@
-"""A process that works on an object store until it is killed, and says what it does: ``objects_process.py DIRECTORY NAME SEED``.
+"""A process that works on an object store until it is killed, and says what it does: ``objects_process.py DIRECTORY NAME SEED``;
+or does a number of operations, given as the last argument.
 
 It writes ``begin N KEY WHAT SIZE`` before an operation and ``end N KEY`` when it was acknowledged. ``WHAT`` is put, delete,
 parts, or copy; the bytes are those of ``content(NAME, N, SIZE)``, and a copy's those of its source.
@@ -29,14 +30,14 @@ async def body(data: bytes):
         await asyncio.sleep(0)
 
 
-async def work(store, name: str, worker: int, chance: random.Random) -> None:
+async def work(store, name: str, worker: int, chance: random.Random, most: float) -> None:
     """Has keys of its own, so that their order is known."""
     from pileus.engines.objects.model import Attributes, CompletedPart, Delete
 
     attributes = Attributes(owner="1")
     keys = [f"{name}/{worker}/{number}" for number in range(KEYS)]
     count = 0
-    while True:
+    while count < most:
         count += 1
         number = count * WORKERS + worker
         key, size = chance.choice(keys), chance.choice(SIZES)
@@ -61,7 +62,7 @@ async def work(store, name: str, worker: int, chance: random.Random) -> None:
         print("end", number, key, flush=True)
 
 
-async def main(directory: str, name: str, seed: str) -> None:
+async def main(directory: str, name: str, seed: str, most: str = "inf") -> None:
     from pileus.base.clock import SystemClock
     from pileus.engines.objects import uploads
     from pileus.engines.objects.store import open_objects
@@ -70,7 +71,11 @@ async def main(directory: str, name: str, seed: str) -> None:
     store = await open_objects(Path(directory), SystemClock())
     print("ready", flush=True)
     chance = random.Random(seed)
-    await asyncio.gather(*(work(store, name, worker, random.Random(chance.random())) for worker in range(WORKERS)))
+    seeds = [chance.random() for _ in range(WORKERS)]
+    await asyncio.gather(
+        *(work(store, name, worker, random.Random(seed), float(most)) for worker, seed in enumerate(seeds))
+    )
+    await store.close()
 
 
 if __name__ == "__main__":

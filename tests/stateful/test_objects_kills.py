@@ -6,20 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from objects_audit import audit, collect
-from objects_process import SCRIPT, content
+from objects_audit import Outcome, audit, check, follow
+from objects_process import SCRIPT
 
 from pileus.base.clock import SystemClock
-from pileus.engines.objects.errors import NoSuchKey
 from pileus.engines.objects.store import open_objects
 
 pytestmark = pytest.mark.slow
 
 ROUNDS = 8
 PROCESSES = 2
-
-Outcome = tuple[str, int, int] | None
-"""Whose bytes they are (process, number, size); None: nothing."""
 
 
 async def run(directory: Path, name: str, seed: int, seconds: float, killed: asyncio.Event | None = None) -> list[str]:
@@ -35,39 +31,6 @@ async def run(directory: Path, name: str, seed: int, seconds: float, killed: asy
     process.kill()
     await process.wait()
     return (await said).decode().splitlines()
-
-
-def follow(lines: list[str], name: str, possible: dict[str, set[Outcome]]) -> int:
-    """What each key may be now; the number of acknowledged changes."""
-    begun: dict[str, tuple[str, Outcome]] = {}
-    acknowledged = 0
-    for line in lines:
-        words = line.split()
-        if words[0] == "begin" and len(words) == 5:
-            outcome = None if words[3] == "delete" else (name, int(words[1]), int(words[4]))
-            begun[words[1]] = (words[3], outcome)
-            if words[3] != "abort":
-                possible.setdefault(words[2], {None}).add(outcome)
-        elif words[0] == "end" and len(words) == 3:
-            what, outcome = begun[words[1]]
-            if what != "abort":
-                possible[words[2]] = {outcome}
-                acknowledged += 1
-    return acknowledged
-
-
-async def check(store, possible: dict[str, set[Outcome]]) -> None:
-    for key, outcomes in possible.items():
-        try:
-            async with await store.open("bucket", key) as reading:
-                found = await collect(reading.stream())
-        except NoSuchKey:
-            assert None in outcomes, key
-            possible[key] = {None}
-            continue
-        matching = {outcome for outcome in outcomes if outcome and content(*outcome) == found}
-        assert matching, (key, len(found), outcomes)
-        possible[key] = matching
 
 
 async def test_killed_processes_lose_nothing_and_leave_nothing(tmp_path):
