@@ -24,6 +24,7 @@ SIGNING_NAMES = {
     "budgets": "budgets",
     "ce": "ce",
     "pricing": "pricing",
+    "rbin": "rbin",
     "support": "support",
 }
 """The services that can be asked for: the name in a credential scope to botocore's name."""

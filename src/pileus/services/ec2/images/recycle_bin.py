@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from pileus.operations.context import Context
 from pileus.operations.listing import Listing
-from pileus.records import Image
+from pileus.records import Image, Snapshot
+from pileus.services.ec2.errors import IncorrectState
 from pileus.services.ec2.resources import IMAGE, find_visible
 from pileus.services.ec2.service import ec2
 
@@ -49,6 +50,11 @@ def list_images_in_recycle_bin(context: Context, params: "ListImagesInRecycleBin
 def restore_image_from_recycle_bin(
     context: Context, params: "RestoreImageFromRecycleBinRequestTypeDef"
 ) -> dict[str, Any]:
-    """Takes an image out of the recycle bin. It has kept its name."""
-    context.tx.put(replace(_find(context, [params["ImageId"]])[0], binned=None, bin_until=None))
+    """Takes an image out of the recycle bin. It has kept its name; its snapshots must be there or be restored before."""
+    image = _find(context, [params["ImageId"]])[0]
+    for id_ in image.snapshot_ids:
+        snapshot = context.view.get(Snapshot, id_)
+        if snapshot is None or snapshot.binned is not None:
+            raise IncorrectState(f"The snapshot '{id_}' of the image '{image.id}' must be restored first.")
+    context.tx.put(replace(image, binned=None, bin_until=None))
     return {"Return": True}
