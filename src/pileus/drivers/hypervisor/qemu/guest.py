@@ -175,9 +175,9 @@ class Guest:
         async with self._at_disks() as monitor:
             if monitor is not None:
                 assert self._process is not None
-                # On record first: whatever happens, nobody takes the volume to be free while QEMU may have it.
-                await self._write(volumes=tuple(sorted({*self.record.volumes, disk.volume_id})))
-                self._disks.unsettled = True
+                if disk.volume_id not in self.record.volumes:
+                    # On record first: whatever happens, nobody takes it to be free while QEMU may have it.
+                    await self._write(volumes=tuple(sorted({*self.record.volumes, disk.volume_id})))
                 await self._disks.plug(monitor, self._process.pid, disk)
 
     async def unplug(self, volume_id: str, *, force: bool) -> None:
