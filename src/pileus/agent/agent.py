@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pileus.agent.chains import Chains
+from pileus.agent.conversions import ConversionKeeper
 from pileus.agent.disks import VolumeAccess
 from pileus.agent.guest import Surroundings
 from pileus.agent.guests import GuestKeeper
@@ -30,6 +31,7 @@ from pileus.agent.volumes import VolumeKeeper
 from pileus.base.clock import Clock
 from pileus.drivers.errors import DriverError, RetryableError
 from pileus.drivers.hypervisor.interface import DiskLayer, Hypervisor
+from pileus.drivers.image.conversion_interface import Conversions
 from pileus.drivers.image.interface import Images
 from pileus.drivers.network.interface import Network
 from pileus.drivers.volume.interface import Volumes
@@ -41,12 +43,13 @@ log = logging.getLogger(__name__)
 
 
 class Drivers(msgspec.Struct, frozen=True, kw_only=True):
-    """One driver of each family."""
+    """One driver of each family. ``conversions`` is None on hosts that don't convert disk images."""
 
     hypervisor: Hypervisor
     network: Network
     volumes: Volumes
     images: Images
+    conversions: Conversions | None = None
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +138,7 @@ class Agent:
             lambda _: self._look_loop.wake(),
             clock,
         )
+        self._conversions = ConversionKeeper(drivers.conversions, self.open_key, self._board, clock)
         self._network = NetworkKeeper(drivers.network, self._metadata, self._guests.held_interfaces, self._board, clock)
 
     async def run(self) -> None:
@@ -210,6 +214,7 @@ class Agent:
         for loop in self._loops:
             await loop.stop()
         await self._upkeep.close()
+        await self._conversions.close()
         await self._snapshots.close()
         await self._guests.close()
         await self._volumes.close()
@@ -251,6 +256,7 @@ class Agent:
         self._metadata.accept(spec.guests)
         self._network.accept(spec.revision, spec.network)
         self._snapshots.accept(spec.snapshots)
+        self._conversions.accept(spec.conversions)
         self._volumes.accept(spec.volumes)
         self._guests.accept(spec.guests)
 

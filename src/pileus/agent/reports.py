@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import Iterable
 
 from pileus.base.clock import Clock
-from pileus.hostapi.observation import GuestObservation, HostReport, SnapshotObservation, VolumeObservation
+from pileus.hostapi.observation import (
+    ConversionObservation,
+    GuestObservation,
+    HostReport,
+    SnapshotObservation,
+    VolumeObservation,
+)
 
 
 class Board:
@@ -20,6 +26,7 @@ class Board:
         self._guests: dict[str, GuestObservation] = {}
         self._volumes: dict[str, VolumeObservation] = {}
         self._snapshots: dict[str, SnapshotObservation] = {}
+        self._conversions: dict[str, ConversionObservation] = {}
         self._revision = 0
         self._network_ready = False
         self._changed: set[str] = set()
@@ -44,6 +51,12 @@ class Board:
             self._snapshots[observation.snapshot_id] = observation
             self._mark(observation.snapshot_id)
 
+    def put_conversion(self, observation: ConversionObservation) -> None:
+        """Notes how far a conversion is."""
+        if self._conversions.get(observation.task_id) != observation:
+            self._conversions[observation.task_id] = observation
+            self._mark(observation.task_id)
+
     def put_network(self, revision: int, *, ready: bool) -> None:
         """Notes the spec's revision, and whether its network is applied."""
         if (self._revision, self._network_ready) != (revision, ready):
@@ -55,6 +68,7 @@ class Board:
         self._guests.pop(resource_id, None)
         self._volumes.pop(resource_id, None)
         self._snapshots.pop(resource_id, None)
+        self._conversions.pop(resource_id, None)
         self._changed.discard(resource_id)
 
     def volume_ids(self) -> Iterable[str]:
@@ -79,6 +93,7 @@ class Board:
             guests=tuple(guest for guest in self._guests.values() if full or guest.instance_id in changed),
             volumes=tuple(volume for volume in self._volumes.values() if full or volume.volume_id in changed),
             snapshots=tuple(each for each in self._snapshots.values() if full or each.snapshot_id in changed),
+            conversions=tuple(each for each in self._conversions.values() if full or each.task_id in changed),
             network_ready=self._network_ready,
             full=full,
         )

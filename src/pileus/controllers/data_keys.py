@@ -11,7 +11,7 @@ from pileus.base.sealing import SealBroken, Sealer
 from pileus.hostapi.observation import KeyAnswer, KeyRequest
 from pileus.hostapi.spec import HostSpec
 from pileus.operations.keys import InvalidCiphertext, KeyNotFound, KmsError, open_data_key
-from pileus.records import DataKey, Snapshot, Volume
+from pileus.records import DataKey, DiskTask, Snapshot, Volume
 from pileus.store import Transaction, View
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,18 @@ def named(spec: HostSpec) -> Iterator[str]:
     for snapshot in spec.snapshots:
         if snapshot.key_id is not None:
             yield snapshot.key_id
+    for conversion in spec.conversions:
+        for key_id in (conversion.key_id, conversion.source_key_id):
+            if key_id is not None:
+                yield key_id
 
 
 def collect(tx: Transaction, now: datetime) -> None:
-    """Removes the data keys that no volume and no snapshot needs any more."""
+    """Removes the data keys that no volume, snapshot or import needs any more."""
     old = [key for key in tx.list(DataKey) if key.created <= now - _UNUSED_FOR]
     if not old:
         return
-    used: set[str | None] = set()
+    used = {task.data_key_id for task in tx.list(DiskTask)}
     for snapshot in tx.list(Snapshot):
         used |= {snapshot.data_key_id, snapshot.source_key_id}
     for volume in tx.list(Volume):

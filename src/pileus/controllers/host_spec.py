@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Literal
 
 from pileus.base.config import Config
+from pileus.controllers.conversions import host_conversions
 from pileus.controllers.metadata_spec import metadata_spec
 from pileus.controllers.reading import Reading
 from pileus.controllers.snapshot_spec import host_snapshots
@@ -38,6 +39,7 @@ def host_spec(view: Reading, host_id: str, config: Config, revision: int) -> Hos
         guests=view.part(f"guests/{host_id}", lambda view: _guests(view, host_id)),
         volumes=view.part(f"volumes/{host_id}", lambda view: host_volumes(view, host_id)),
         snapshots=view.part(f"snapshots/{host_id}", lambda view: host_snapshots(view, host_id)),
+        conversions=view.part(f"conversions/{host_id}", lambda view: host_conversions(view, host_id)),
         network=NetworkSpec(pool=tuple(pools), vpcs=tuple(_vpcs(view, host_id))),
     )
 

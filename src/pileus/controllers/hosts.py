@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import data_keys, instances, snapshots, volumes
+from pileus.controllers import conversions, data_keys, instances, snapshots, volumes
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
 from pileus.hostapi.observation import HostInventory, HostReport, KeyAnswer, KeyRequest
@@ -86,6 +86,8 @@ class Hosts:
                 volumes.observe(tx, session.host_id, volume, now)
             for snapshot in report.snapshots:
                 snapshots.observe(tx, session.host_id, snapshot, now)
+            for conversion in report.conversions:
+                conversions.observe(tx, session.host_id, conversion, now)
             for guest in report.guests:
                 if instances.observe(tx, session.host_id, guest, now) is None:
                     continue

@@ -8,14 +8,14 @@ from datetime import datetime
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import data_keys, images, instances, kms_keys, snapshots, volumes
+from pileus.controllers import conversions, data_keys, images, instances, kms_keys, snapshots, volumes
 from pileus.controllers.console_keeper import ConsoleKeeper
 from pileus.controllers.hosts import Hosts
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
 from pileus.operations.context import Placement
 from pileus.operations.idempotency import KEPT
-from pileus.records import IdempotentCall, Instance, Volume
+from pileus.records import DiskTask, IdempotentCall, Instance, Volume
 from pileus.records.instance import KeepConsole, decide
 from pileus.store import Change, LogTrimmed, Store, Transaction
 
@@ -64,6 +64,8 @@ class Controllers:
         instance_ids = [change.id for change in here if change.kind == Instance.kind]
         await self._settle(instance_ids)
         await self._settle_volumes([change.id for change in here if change.kind == Volume.kind], instance_ids)
+        if any(change.kind == DiskTask.kind for change in here):
+            await self._settle_conversions()
         if any(change.kind in images.KINDS for change in changes):
             await self._settle_images()
         await self._book.follow()
@@ -73,6 +75,11 @@ class Controllers:
         await self._settle(instance.id for instance in view.list(Instance))
         await self._settle_volumes([volume.id for volume in view.list(Volume)], ())
         await self._settle_images()
+        await self._settle_conversions()
+
+    async def _settle_conversions(self) -> None:
+        if conversions.unsettled(self._store.view()):
+            await self._store.submit(conversions.settle)
 
     async def _settle_images(self) -> None:
         due = images.unsettled(self._store.view())
@@ -117,6 +124,7 @@ class Controllers:
 
     def _sweep_keys(self, tx: Transaction) -> None:
         now = self._clock.now()
+        conversions.forget(tx, now)
         kms_keys.sweep(tx, self._sealer, now)
         data_keys.collect(tx, now)
 

@@ -64,6 +64,21 @@ class SnapshotObservation(Spec, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class ConversionObservation(Spec, frozen=True, kw_only=True):
+    """A conversion on this host. ``done``: the result is in the block store under ``root``, and has ``size`` bytes.
+
+    ``failed`` is permanent; ``detail`` is for its owner. ``step`` says what is being done.
+    """
+
+    task_id: str
+    phase: Literal["working", "done", "failed"]
+    progress: int = 0
+    step: Literal["fetching", "converting", "storing"] = "fetching"
+    root: str | None = None
+    size: int = 0
+    detail: str = ""
+
+
 class HostInventory(Spec, frozen=True, kw_only=True):
     """What the host has: sent at hello and whenever it changes. ``memory`` MiB, ``disk`` GiB usable for guests."""
 
@@ -87,6 +102,7 @@ class HostReport(Spec, frozen=True, kw_only=True, tag="report"):
     guests: tuple[GuestObservation, ...] = ()
     volumes: tuple[VolumeObservation, ...] = ()
     snapshots: tuple[SnapshotObservation, ...] = ()
+    conversions: tuple[ConversionObservation, ...] = ()
     network_ready: bool = True
     full: bool = False
 

@@ -67,6 +67,26 @@ class SnapshotSpec(Spec, frozen=True, kw_only=True):
     key_id: str | None = None
 
 
+class ConversionSpec(Spec, frozen=True, kw_only=True):
+    """A disk image file, or a snapshot, to be brought into another form, listed until the result is on record.
+
+    Attributes:
+        source: root digest of the file's bytes in the block store (a file is kept there as a snapshot is), or of a
+            snapshot. size: how many bytes it has.
+        source_format: as QEMU names it: ``raw``, ``qcow2``, ``vmdk``, ``vpc``, ``vhdx``; None: to be found out.
+        target_format: the result's. ``raw``: the result is a disk, which is as long as the image says.
+        source_key_id, key_id: the data keys that seal the source and the result, None: not sealed.
+    """
+
+    task_id: str
+    source: str
+    size: int
+    target_format: str
+    source_format: str | None = None
+    source_key_id: str | None = None
+    key_id: str | None = None
+
+
 class DiskSpec(Spec, frozen=True, kw_only=True):
     """A volume in a guest. ``serial`` is the volume id without its dash, as the guest sees it; ``index`` 0 boots.
 
@@ -246,4 +266,5 @@ class HostSpec(Spec, frozen=True, kw_only=True, tag="spec"):
     guests: tuple[GuestSpec, ...] = ()
     volumes: tuple[VolumeSpec, ...] = ()
     snapshots: tuple[SnapshotSpec, ...] = ()
+    conversions: tuple[ConversionSpec, ...] = ()
     network: NetworkSpec = NetworkSpec()

@@ -7,6 +7,7 @@ from pileus.records.account import AccessKey, Account
 from pileus.records.address import Address
 from pileus.records.console import ConsoleLog
 from pileus.records.data_key import DataKey
+from pileus.records.disk_task import DiskTask
 from pileus.records.ebs_encryption import EbsEncryption
 from pileus.records.gateways import InternetGateway
 from pileus.records.host import Host
@@ -34,6 +35,7 @@ KINDS: tuple[type[Record], ...] = (
     Address,
     ConsoleLog,
     DataKey,
+    DiskTask,
     EbsEncryption,
     Host,
     IdempotentCall,

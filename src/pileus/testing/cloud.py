@@ -30,6 +30,7 @@ from pileus.cmd.layout import Credentials
 from pileus.controllers.loop import Controllers
 from pileus.controllers.storage.keeper import StorageKeeper
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
+from pileus.drivers.image.conversion_fake import FakeConversions
 from pileus.drivers.image.fake import FakeImages
 from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
@@ -47,6 +48,7 @@ from pileus.operations.lazy_objects import LazyObjects
 from pileus.records import KINDS, Image, Instance
 from pileus.records import Host as HostRecord
 from pileus.scheduler import Scheduler
+from pileus.services.ec2.transfers import Transfers
 from pileus.services.registry import SERVICES
 from pileus.services.s3.cors import BucketOrigins
 from pileus.store import Store, View, open_store
@@ -64,6 +66,7 @@ class Host:
         self.hypervisor = FakeHypervisor(clock=clock)
         self.network = FakeNetwork()
         self.volumes = FakeVolumes(self.images, blocks)
+        self.conversions = FakeConversions(blocks)
         self._link = link
         self._clock = clock
         self._settings = AgentSettings(
@@ -83,7 +86,13 @@ class Host:
 
     def start_agent(self) -> None:
         """Starts an agent over the drivers as they are."""
-        drivers = Drivers(hypervisor=self.hypervisor, network=self.network, volumes=self.volumes, images=self.images)
+        drivers = Drivers(
+            hypervisor=self.hypervisor,
+            network=self.network,
+            volumes=self.volumes,
+            images=self.images,
+            conversions=self.conversions,
+        )
         agent = Agent(drivers, UnixAddress(path=self._link), self._settings, self._clock)
         self._task = asyncio.create_task(agent.run())
 
@@ -129,6 +138,7 @@ class SimulatedCloud:
         self._link: LinkServer | None = None
         self._server: uvicorn.Server | None = None
         self._server_task: asyncio.Task[None] | None = None
+        self._transfers: asyncio.Task[None] | None = None
         self.credentials: Credentials = Credentials(account="", access_key="", secret_key="")
         self.endpoint = ""
 
@@ -214,9 +224,13 @@ class SimulatedCloud:
         self._server_task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:
             await asyncio.sleep(0.005)
+        self._transfers = asyncio.create_task(Transfers(self.store, env).run())
 
     async def stop_gateway(self) -> None:
         """Stops serving."""
+        if self._transfers is not None:
+            self._transfers.cancel()
+            await asyncio.gather(self._transfers, return_exceptions=True)
         if self._server is not None and self._server_task is not None:
             self._server.should_exit = True
             self._server.force_exit = True

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pileus.engines.blocks.interface import BlockDamaged, BlockMissing, BlockStore, Digest
 from pileus.engines.blocks.manifest import Manifest, NotAManifest
-from pileus.records import Snapshot, Volume
+from pileus.records import DiskTask, Snapshot, Volume
 from pileus.store import View
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,8 @@ def live_roots(view: View) -> set[Digest]:
         named |= {snapshot.root, snapshot.parent}
     for volume in view.list(Volume):
         named |= {volume.source_root, volume.line_root}
+    for task in view.list(DiskTask):
+        named |= {task.source_root, task.result_root}
     return {bytes.fromhex(root) for root in named if root and _is_digest(root)}
 
 
