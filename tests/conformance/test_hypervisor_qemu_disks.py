@@ -10,6 +10,7 @@ import random
 import re
 import secrets
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -93,6 +94,16 @@ class Chain:
         self.key = key
         self.top = self.directory / "layer0"
         overlay(self.top, self.base, "raw", key)
+
+    @classmethod
+    def found(cls, root: Path, volume_id: str = "vol-2") -> "Chain":
+        """What another process left."""
+        chain = cls.__new__(cls)
+        chain.volume_id, chain.key = volume_id, None
+        chain.directory = root / "chains" / volume_id
+        chain.base = chain.directory / "base"
+        chain.top = max(chain.directory.glob("layer*"), key=lambda path: int(path.name.removeprefix("layer")))
+        return chain
 
     def disk(self, **facts: object) -> Disk:
         """As the volume driver would give it: by what the headers say."""
@@ -472,6 +483,77 @@ async def test_a_volume_torn_out_is_not_written_any_more(hypervisor: QemuHypervi
     assert chain.content(chain.top) == after
     await hypervisor.plug("i-1", chain.disk())
     await written(hypervisor, 1)
+
+
+# An agent in a process of its own, to be killed: it plugs, freezes, merges and tears out for as long as it lives.
+_AGENT = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_hypervisor_qemu_disks as disks
+from pileus.drivers.hypervisor.qemu import QemuHypervisor
+
+async def main():
+    root = Path(sys.argv[1])
+    hypervisor = QemuHypervisor(root)
+    await hypervisor.open(lambda _: None)
+    chain = disks.Chain.found(root)
+    print("opened", flush=True)
+    while True:
+        await hypervisor.plug("i-1", chain.disk())
+        frozen = chain.top
+        await hypervisor.freeze("i-1", {"vol-2": chain.fresh_top()})
+        await hypervisor.freeze("i-1", {"vol-2": chain.fresh_top()})
+        await hypervisor.merge("i-1", "vol-2", chain.below(chain.top))
+        await hypervisor.unplug("i-1", "vol-2", force=True)
+        await asyncio.sleep(0.2)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+async def test_an_agent_killed_at_its_work_on_disks_leaves_what_the_next_one_repairs(tmp_path: Path) -> None:
+    chain, dice = Chain(tmp_path, start=WRITER), random.Random(3)
+    hypervisor = QemuHypervisor(tmp_path)
+    await hypervisor.open(lambda _: None)
+    try:
+        await start(hypervisor, tmp_path)
+        await seen(hypervisor, "READY")
+        for _ in range(8):
+            await hypervisor.close()
+            here = str(Path(__file__).parent)
+            child = process.spawn(sys.executable, "-c", _AGENT, str(tmp_path), here, stdout=-1)
+            try:
+                assert child.stdout is not None
+                assert await asyncio.to_thread(child.stdout.readline) == b"opened\n"
+                await asyncio.sleep(dice.uniform(0.1, 2.0))
+            finally:
+                child.kill()
+                child.communicate()
+            hypervisor = QemuHypervisor(tmp_path)
+            await hypervisor.open(lambda _: None)
+            chain = Chain.found(tmp_path)
+            mine = [name for layer in chain.directory.glob("layer*") for name in open_in(hypervisor, layer)]
+            assert ("vol-2" in await volumes(hypervisor)) == bool(mine)
+            await hypervisor.unplug("i-1", "vol-2", force=True)
+            assert "vol-2" not in await volumes(hypervisor)
+            assert not [name for layer in chain.directory.glob("layer*") for name in open_in(hypervisor, layer)]
+            for layer in chain.disk().layers[:-1]:
+                qemu_img("check", "-q", str(layer.path))
+            records(chain.content(chain.top))
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await hypervisor.plug("i-1", chain.disk())
+                    break
+                except RetryableError:  # the guest has still to let go of the dead one
+                    await asyncio.sleep(0.1)
+        assert "vol-2" in await volumes(hypervisor)
+    finally:
+        for guest in await hypervisor.observe():
+            await hypervisor.remove(guest.instance_id)
+        await hypervisor.close()
 
 
 async def test_all_slots_can_be_used_and_one_more_is_refused(hypervisor: QemuHypervisor, tmp_path: Path) -> None:
