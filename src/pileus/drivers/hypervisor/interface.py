@@ -144,6 +144,8 @@ class Hypervisor(Protocol):
     async def plug(self, instance_id: str, disk: Disk) -> None:
         """Adds a disk, or gives one that is there its size and limits. Done when the guest's hardware has it.
 
+        The layers of one that is there need not be named.
+
         Raises:
             RetryableError: the guest is still unplugging it, or QEMU refused; nothing is half plugged.
         """

@@ -62,7 +62,6 @@ class Disks:
 
         ``exported``: for the clients of a server, not for a guest of this QEMU.
         """
-        nodes.check(disk)
         found = (await inventory.read(monitor)).get(disk.volume_id)
         if found is not None and found.plugged:
             if found.torn or disk.volume_id in self._unplugging:
@@ -73,6 +72,9 @@ class Disks:
             return
         if found is not None and not await _clear(monitor, found):
             raise RetryableError(f"{self._instance} still has something of {disk.volume_id}")
+        if not disk.layers:
+            raise RetryableError(f"{self._instance} does not have {disk.volume_id} any more")
+        nodes.check(disk)
         try:
             with contextlib.ExitStack() as opened, _explained(disk.volume_id):
                 layers = open_disk(disk, opened)
