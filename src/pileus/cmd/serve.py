@@ -94,6 +94,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     from pileus.operations.lazy_objects import LazyObjects
     from pileus.records import KINDS
     from pileus.scheduler import Scheduler
+    from pileus.services.ec2.transfers import Transfers
     from pileus.services.registry import SERVICES
     from pileus.services.s3 import lifecycle
     from pileus.services.s3.cors import BucketOrigins
@@ -143,10 +144,12 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     _started()
     _log.info("answers", extra={"port": settings.port, "tls": settings.certificate is not None})
     ageing = asyncio.create_task(lifecycle.run(objects, clock))
+    transfers = asyncio.create_task(Transfers(store, env).run())
     try:
         await server.serve(sockets=[socket.socket(fileno=listener)])
     finally:
         ageing.cancel()
+        transfers.cancel()
         await objects.close()
         store.close()
 
@@ -242,14 +245,18 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     """The drivers of this host: QEMU, Linux networking, local volumes and images."""
     from pileus.agent.agent import Drivers
     from pileus.drivers.hypervisor.qemu import QemuHypervisor
+    from pileus.drivers.image.conversion import QemuConversions
     from pileus.drivers.image.local import LocalImages
     from pileus.drivers.network.linux.network import LinuxNetwork
     from pileus.drivers.network.linux.uplink import host_resolvers
     from pileus.drivers.volume.local import LocalVolumes
+    from pileus.engines.blocks.client import BlockClient
+    from pileus.hostapi.channel import UnixAddress
 
     images = LocalImages(layout.images)
     first, last = settings.guest_uids
     cloud_name = network_name(layout.identity().cloud_id)
+    blocks = BlockClient(UnixAddress(path=layout.blocks_socket), layout.identity().cloud_id)
     return Drivers(
         hypervisor=QemuHypervisor(
             layout.root,
@@ -266,6 +273,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
         ),
         volumes=LocalVolumes(layout.root, images),
         images=images,
+        conversions=QemuConversions(layout.agent / "conversions", blocks),
     )
 
 
@@ -318,14 +326,17 @@ async def simulated_agents(layout: Layout, settings: Config) -> None:
     from pileus.agent.agent import Agent, AgentSettings, Drivers
     from pileus.agent.inventory import Capacity
     from pileus.drivers.hypervisor.fake import FakeHypervisor
+    from pileus.drivers.image.conversion_fake import FakeConversions
     from pileus.drivers.image.fake import FakeImages
     from pileus.drivers.network.fake import FakeNetwork
     from pileus.drivers.volume.fake import FakeVolumes
+    from pileus.engines.blocks.client import BlockClient
     from pileus.hostapi.channel import UnixAddress
 
     clock = SystemClock()
     identity = layout.identity()
     images = FakeImages()
+    blocks = BlockClient(UnixAddress(path=layout.blocks_socket), identity.cloud_id)
 
     def one(number: int) -> Agent:
         name = f"{identity.host_id}-{number:03d}"
@@ -339,8 +350,9 @@ async def simulated_agents(layout: Layout, settings: Config) -> None:
         drivers = Drivers(
             hypervisor=FakeHypervisor(clock=clock),
             network=FakeNetwork(),
-            volumes=FakeVolumes(images),
+            volumes=FakeVolumes(images, blocks),
             images=images,
+            conversions=FakeConversions(blocks),
         )
         return Agent(drivers, UnixAddress(path=layout.link_socket), agent_settings, clock)
 
