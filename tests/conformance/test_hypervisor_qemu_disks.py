@@ -67,13 +67,17 @@ def overlay(path: Path, below: Path, kind: str = "qcow2", key: bytes | None = No
     if key is None:
         qemu_img("create", "-q", "-f", "qcow2", *backing, str(path), str(SIZE))
         return
-    secret = path.with_name(f"{path.name}.key")
-    secret.write_text(passphrase(key))
     options = "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10"
-    words = ("--object", f"secret,id=k,file={secret}", "-o", options, *backing, str(path), str(SIZE))
+    with_key(key, path, "create", "-q", "-f", "qcow2", "-o", options, *backing, str(path), str(SIZE))
+
+
+def with_key(key: bytes, beside: Path, command: str, *words: str) -> None:
+    """Runs ``qemu-img`` with the key as the secret ``k``."""
+    secret = beside.with_name(f"{beside.name}.key")
+    secret.write_text(passphrase(key))
     for attempt in range(10):  # "Unable to get accurate CPU usage" is QEMU's way to say that the machine is busy
         try:
-            qemu_img("create", "-q", "-f", "qcow2", *words)
+            qemu_img(command, "--object", f"secret,id=k,file={secret}", *words)
             break
         except process.ProcessError:
             if attempt == 9:
@@ -392,6 +396,27 @@ async def test_an_encrypted_disk_shows_nothing_and_opens_with_its_key_alone(
     await seen(hypervisor, f"HAS {mark}")
     with pytest.raises(PermanentError, match="Invalid password"):
         await start(hypervisor, tmp_path, chain.disk(layers=(*wrong, chain.disk().layers[-1])), boot=3)
+
+
+async def test_a_base_may_be_encrypted_under_another_key(hypervisor: QemuHypervisor, tmp_path: Path) -> None:
+    key, other = secrets.token_bytes(32), secrets.token_bytes(32)
+    chain = Chain(tmp_path, start=WRITER, key=key)
+    sealed = chain.directory / "sealed"
+    options = "key-secret=k,iter-time=10"
+    with_key(other, sealed, "convert", "-f", "raw", "-O", "luks", "-o", options, str(chain.base), str(sealed))
+    base = DiskLayer(path=sealed, format="raw", writable=False, key=other)
+    plain = chain.disk()
+    disk = msgspec.structs.replace(plain, layers=(*plain.layers[:-1], base))
+    await start(hypervisor, tmp_path, disk)
+    await written(hypervisor)
+    for layer in (plain.layers[-1], base):
+        await hypervisor.swap_base("i-1", "vol-2", layer)
+        await written(hypervisor)
+    with pytest.raises(PermanentError, match="Invalid password"):
+        sealed.rename(sealed.with_name("resealed"))
+        wrong = msgspec.structs.replace(base, path=sealed.with_name("resealed"), key=key)
+        await hypervisor.swap_base("i-1", "vol-2", wrong)
+    await written(hypervisor)
 
 
 class Server:

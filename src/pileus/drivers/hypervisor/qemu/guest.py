@@ -178,6 +178,7 @@ class Guest:
                 if disk.volume_id not in self.record.volumes:
                     # On record first: whatever happens, nobody takes it to be free while QEMU may have it.
                     await self._write(volumes=tuple(sorted({*self.record.volumes, disk.volume_id})))
+                    self._disks.unsettled = True
                 await self._disks.plug(monitor, self._process.pid, disk)
 
     async def unplug(self, volume_id: str, *, force: bool) -> None:
