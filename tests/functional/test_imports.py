@@ -60,7 +60,7 @@ async def content(ebs, snapshot_id):
             SnapshotId=snapshot_id, BlockIndex=block["BlockIndex"], BlockToken=block["BlockToken"]
         )
         start = block["BlockIndex"] * listed["BlockSize"]
-        data[start : start + listed["BlockSize"]] = got["BlockData"].read()
+        data[start : start + listed["BlockSize"]] = await asyncio.to_thread(got["BlockData"].read)
     return bytes(data)
 
 
@@ -210,7 +210,7 @@ async def test_an_image_is_exported(cloud, ec2, s3, bucket, finished):
     part = await s3.get_object(
         Bucket="images", Key=f"out/{export['ExportImageTaskId']}.vmdk", Range=f"bytes=0-{len(DISK) - 1}"
     )
-    assert part["Body"].read() == DISK
+    assert await asyncio.to_thread(part["Body"].read) == DISK
     refused = ec2.refusal("export_image", ImageId=cloud.image("tiny"), DiskImageFormat="VMDK",
                           S3ExportLocation={"S3Bucket": "images"})  # fmt: skip
     assert (await refused)[0] in {"InvalidAMIID.NotFound", "Unsupported"}
