@@ -22,7 +22,8 @@ class DiskLayer(msgspec.Struct, frozen=True, kw_only=True):
             guest's process is handed the socket's directory and looks up the name in it whenever it connects anew. It
             runs as a user of its own, so the socket must be writable for everyone (0666) and the directory passable for
             everyone (0711); a directory above it that is root's alone (0700) keeps everybody else out. Whatever else
-            lies in that directory is open to the guest's process: one directory for each volume or source.
+            lies in that directory is open to the guest's process: one directory for each volume or source, and the same
+            one for as long as a guest has it.
         format: ``nbd`` is a read-only (or, alone, a writable) export named ``export``.
         writable: the guest writes here.
         mergeable: the volume's own layer: a frozen layer above may be merged into it while the guest runs, so it must

@@ -152,7 +152,10 @@ class Exports:
                 await server.disks.swap_base(monitor, pid, volume_id, base)
 
     async def stop(self, volume_id: str) -> None:
-        """Ends the process, after it has written back everything, and removes what was kept for it. The files stay."""
+        """Ends the process, after it has written back everything, and removes what was kept for it. The files stay.
+
+        No guest may have the volume any more: it would wait for ever, since its process can't find the next server.
+        """
         async with self._locks[volume_id]:
             server = self._servers.get(volume_id)
             if server is None:
