@@ -8,6 +8,7 @@ for one of another place. Where a blob ends is known to the index, which holds t
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -53,23 +54,17 @@ class Frames:
         self._cipher = AESGCM(hmac.digest(key, b"pileus blob key" + self.salt, "sha256"))
         self.tail = _TAG
 
-    def encode(self, data: bytes | bytearray | memoryview, first: int) -> bytearray:
-        """Frames ``first`` and on; all but the last frame of a blob must be full."""
+    def encode(self, data: bytes | bytearray, first: int) -> Sequence[bytes | memoryview]:
+        """Frames ``first`` and on, as pieces to be written; all but the last frame of a blob must be full."""
         view = memoryview(data)
-        count = -(-len(view) // FRAME)
-        out = bytearray(len(view) + count * self.tail)
-        target = memoryview(out)
-        place = 0
-        for index in range(count):
-            piece = view[index * FRAME : (index + 1) * FRAME]
-            end = place + len(piece) + self.tail
+        pieces: list[bytes | memoryview] = []
+        for number, start in enumerate(range(0, len(view), FRAME), first):
+            piece = view[start : start + FRAME]
             if self._cipher is None:
-                target[place : end - _CRC] = piece
-                target[end - _CRC : end] = self._crc(piece, first + index)
+                pieces += (piece, self._crc(piece, number))
             else:
-                self._cipher.encrypt_into(_nonce(first + index), piece, None, target[place:end])
-            place = end
-        return out
+                pieces.append(self._cipher.encrypt(_nonce(number), piece, None))
+        return pieces
 
     def decode(self, stored: bytes, first: int, skip: int, length: int) -> bytes:
         """``length`` bytes after ``skip`` of frames ``first`` and on. Raises Damaged."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from types import TracebackType
 from typing import Self
 
@@ -31,10 +30,9 @@ class _Piece(msgspec.Struct, frozen=True):
 class OpenObject:
     """See ``Reading``. ``release`` is called when it is closed."""
 
-    def __init__(self, found: Found, blobs: Blobs, executor: Executor, release: Callable[[], None]) -> None:
+    def __init__(self, found: Found, blobs: Blobs, release: Callable[[], None]) -> None:
         self._found = found
         self._blobs = blobs
-        self._executor = executor
         self._release: Callable[[], None] | None = release
 
     @property
@@ -95,9 +93,11 @@ class OpenObject:
 
     async def _fetch(self, piece: _Piece) -> bytes:
         number, start, stored = piece.frames.span(piece.offset, piece.length, piece.total)
-        data = await self._blobs.read(piece.blob, start, stored)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor, piece.frames.decode, data, number, piece.offset % FRAME, piece.length
+        return await self._blobs.read(
+            piece.blob,
+            start,
+            stored,
+            lambda data: piece.frames.decode(data, number, piece.offset % FRAME, piece.length),
         )
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from pileus.engines.objects.blobs import Blobs, BlobWriter, new_name
+from pileus.engines.objects.blobs import Blobs, BlobWriter, Buffers, new_name
 from pileus.engines.objects.digests import BodyDigest
 from pileus.engines.objects.errors import LengthMismatch, ObjectsError, TooLarge
 from pileus.engines.objects.frames import FRAME, INLINE, Frames
@@ -112,11 +112,9 @@ class _Reception:
             if stored_inline:
                 self._frames = Frames(INLINE, self._key)
                 self._digest.update(rest)
-                data = bytes(self._frames.encode(rest, 0))
+                data = b"".join(self._frames.encode(rest, 0))
             elif self._writer is None:
-                encoded = await self._thread(self._process, rest, 0)
-                self._verify(size)
-                await self._blobs.store(self._blob, encoded)
+                await self._store(rest)
             else:
                 await self._push(rest)
                 await self._settled()
@@ -162,7 +160,7 @@ class _Reception:
         assert self._writer is not None
         hashed = self._thread(self._digest.update, data)
         try:
-            await self._writer.write(await self._thread(self._frames.encode, data, first))
+            await self._writer.write(lambda: self._frames.encode(data, first))
         finally:
             await hashed
 
@@ -171,9 +169,21 @@ class _Reception:
         if pending is not None:
             await pending
 
-    def _process(self, data: bytearray, first: int) -> bytearray:
+    async def _store(self, data: bytearray) -> None:
+        """A whole body at once: a large one is hashed while it is written, a small one before."""
+        if len(data) < BATCH // 4:
+            await self._blobs.store(self._blob, lambda: self._process(data))
+            return
+        hashed = self._thread(self._digest.update, data)
+        try:
+            await self._blobs.store(self._blob, lambda: self._frames.encode(data, 0))
+        finally:
+            await hashed
+
+    def _process(self, data: bytearray) -> Buffers:
         self._digest.update(data)
-        return self._frames.encode(data, first)
+        self._verify(len(data))
+        return self._frames.encode(data, 0)
 
     def _verify(self, size: int) -> tuple[bytes, Checksum | None]:
         expected = self._digests.expected

@@ -6,10 +6,10 @@ is found by listing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
-from pileus.engines.objects.blobs import Buffer, shard
+from pileus.engines.objects.blobs import Make, shard
 from pileus.engines.objects.errors import Damaged
 
 PIECE = 8 * 1024 * 1024
@@ -45,12 +45,12 @@ class RemoteBlobs:
     async def create(self, name: str) -> "RemoteWriter":
         return RemoteWriter(self._bucket, self._folder(name))
 
-    async def store(self, name: str, data: Buffer) -> None:
+    async def store(self, name: str, make: Make) -> None:
         writer = await self.create(name)
-        await writer.write(data)
+        await writer.write(make)
         await writer.finish()
 
-    async def read(self, name: str, offset: int, length: int) -> bytes:
+    async def read(self, name: str, offset: int, length: int, decode: Callable[[bytes], bytes]) -> bytes:
         found: list[bytes] = []
         end = offset + length
         while offset < end:
@@ -63,7 +63,7 @@ class RemoteBlobs:
                 raise Damaged(name, f"piece {number} is too short")
             found.append(data)
             offset += wanted
-        return found[0] if len(found) == 1 else b"".join(found)
+        return await asyncio.to_thread(decode, found[0] if len(found) == 1 else b"".join(found))
 
     async def delete(self, names: Iterable[str]) -> None:
         for name in names:
@@ -96,8 +96,9 @@ class RemoteWriter:
         self._buffer = bytearray()
         self._pending: asyncio.Task[None] | None = None
 
-    async def write(self, data: Buffer) -> None:
-        self._buffer += data
+    async def write(self, make: Make) -> None:
+        for data in await asyncio.to_thread(make):
+            self._buffer += data
         while len(self._buffer) >= PIECE:
             piece = bytes(self._buffer[:PIECE])
             del self._buffer[:PIECE]

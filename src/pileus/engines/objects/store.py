@@ -154,7 +154,7 @@ class ObjectStore:
         except BaseException:
             self._presence.end(reader)
             raise
-        return OpenObject(found, self._blobs, self._executor, lambda: self._presence.end(reader))
+        return OpenObject(found, self._blobs, lambda: self._presence.end(reader))
 
     async def copy(
         self,

@@ -20,7 +20,6 @@ from pileus.engines.objects.index import Transaction
 from pileus.engines.objects.keys import encode_key, microseconds, moment, new_id, ordinal_of
 from pileus.engines.objects.model import (
     NULL,
-    UNCONDITIONAL,
     Attributes,
     Checksum,
     Conditions,
@@ -119,8 +118,7 @@ def find_any(
 def check(connection: sqlite3.Connection, bucket: str, key: str, conditions: Conditions) -> None:
     """What ``add`` would say of the conditions now. Raises NoSuchBucket, InvalidKey, NoSuchKey, PreconditionFailed."""
     number = bucket_row(connection, bucket)[0]
-    if conditions != UNCONDITIONAL:
-        require(conditions, bucket, key, _object(find_any(connection, number, bucket, key, None)))
+    require(conditions, bucket, key, _object(find_any(connection, number, bucket, key, None)))
 
 
 def add(

@@ -69,10 +69,12 @@ class Writer:
         """See ``Objects.put``."""
         encode_key(target.key)
         require_key(target.attributes.encryption, target.data_key)
-        # Refuses before a byte is read what would be refused after the last one, unless the object changes meanwhile.
-        await self._index.read(
-            lambda connection: versions.check(connection, target.bucket, target.key, target.conditions)
-        )
+        if (
+            target.conditions != UNCONDITIONAL
+        ):  # refuses before the body what would be refused behind it, if nothing changes
+            await self._index.read(
+                lambda connection: versions.check(connection, target.bucket, target.key, target.conditions)
+            )
         received = await self._receiver.receive(body, digests, target.data_key, MAX_PUT, inline=True)
         draft = versions.Draft(
             size=received.size,
