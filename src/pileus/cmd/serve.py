@@ -271,7 +271,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
             uplink=settings.uplink,
             resolvers=host_resolvers(),
         ),
-        volumes=LocalVolumes(layout.root, images),
+        volumes=LocalVolumes(layout.root, images, blocks, clock=clock),
         images=images,
         conversions=QemuConversions(layout.agent / "conversions", blocks),
     )
