@@ -55,7 +55,7 @@ class Maker:
             assert snapshot.writing is not None
             await self._blocks.close_draft(snapshot.id, closed=False)
             changes = {"writing": replace(snapshot.writing, closed=None, refused=str(error))}
-        except (KeyRefused, BlockError) as error:
+        except (KeyRefused, BlockError, ValueError) as error:  # a ValueError: the parent is not what its record says
             changes = {"state": "error", "state_message": str(error), "writing": None, "reseal": False}
         try:
             # While the session lasts, what it has put is kept; from the record on, that keeps it.

@@ -31,6 +31,9 @@ from pileus.hostapi.channel import Address, Channel, ChannelError, Heartbeat, un
 _AT_ONCE = 16
 """Requests of one session that are being answered; further ones wait in the socket."""
 
+_AT_ONCE_IN_ALL = 128
+"""The same of all sessions: this bounds the memory that peers can take."""
+
 
 class BlockServer:
     """Serves ``blocks`` at ``address``. See ``BlockListener`` for who may connect. Raises OSError from ``start``."""
@@ -39,6 +42,7 @@ class BlockServer:
         self, address: Address, blocks: Blocks, *, cloud_id: str, allowed_uids: frozenset[int] | None = None
     ) -> None:
         self._blocks = blocks
+        self._turns = asyncio.Semaphore(_AT_ONCE_IN_ALL)
         self._listener = BlockListener(address, self._converse, cloud_id=cloud_id, allowed_uids=allowed_uids)
         self.start = self._listener.start
         self.close = self._listener.close
@@ -51,16 +55,17 @@ class BlockServer:
     async def _converse(self, channel: Channel[ToBlocks], drafts: bool) -> None:
         session = self._blocks.session()
         try:
-            await until_one_ends(_Conversation(channel, session, drafts).run(), channel.beat())
+            await until_one_ends(_Conversation(channel, session, drafts, self._turns).run(), channel.beat())
         finally:
             await session.close()
 
 
 class _Conversation:
-    def __init__(self, channel: Channel[ToBlocks], session: DraftStore, drafts: bool) -> None:
+    def __init__(self, channel: Channel[ToBlocks], session: DraftStore, drafts: bool, turns: asyncio.Semaphore) -> None:
         self._channel = channel
         self._session = session
         self._drafts = drafts
+        self._turns = turns
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self) -> Never:
@@ -81,7 +86,9 @@ class _Conversation:
 
     async def _handle(self, request: BlockRequest) -> None:
         try:
-            await self._channel.send(await self._answer(request))
+            async with self._turns:
+                answer = await self._answer(request)
+            await self._channel.send(answer)  # a peer that is slow to take it keeps nobody else waiting
         finally:
             self._slots.release()
 
