@@ -300,3 +300,20 @@ async def test_it_ends_with_its_starter():
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it is still there")
+
+
+async def test_one_that_is_broken_off_leaves_nothing_and_can_be_begun_again(tmp_path, blocks, conversions, disk):
+    spec = await stored(blocks, make(disk, tmp_path / "image", "qcow2"))
+    for moment in ("fetching", "converting", "storing"):
+        reached = asyncio.Event()
+
+        def noted(step, _percent, moment=moment, reached=reached):
+            if step == moment:
+                reached.set()
+
+        task = asyncio.create_task(conversions.convert(spec, keys, noted))
+        await reached.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert list((tmp_path / "scratch").iterdir()) == []
+    assert (await read(blocks, await conversions.convert(spec, keys, told)))[: 6 * MIB] == disk.read_bytes()

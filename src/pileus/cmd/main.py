@@ -177,6 +177,29 @@ def ami_build(place: Place, family: tuple[str, ...]) -> None:
         click.echo(f"{manifest.name} is there.")
 
 
+@ami.command("import")
+@click.argument("source", metavar="FILE|URL")
+@click.option("--name", help="The image's name; by default the file's.")
+@click.option("--boot-mode", type=click.Choice(["legacy-bios", "uefi"]), default="legacy-bios", show_default=True)
+@click.option("--format", "format_", type=click.Choice(["raw", "qcow2", "vmdk", "vhd", "vhdx"]), help="Else found out.")
+@click.option("--sha256", help="What the file must have.")
+@click.pass_obj
+def ami_import(
+    place: Place, source: str, name: str | None, boot_mode: str, format_: str | None, sha256: str | None
+) -> None:
+    """Import a distribution's cloud image as a machine image of the first account."""
+    from pileus.cmd.cloud import connect, credentials
+    from pileus.cmd.import_image import Wanted, default_name, import_image
+
+    wanted = Wanted(
+        source=source, name=name or default_name(source), boot_mode=boot_mode, format=format_, sha256=sha256
+    )
+    account = credentials(place.layout).account
+    click.echo(
+        import_image(wanted, lambda service: connect(place.layout, place.settings, service), click.echo, account)
+    )
+
+
 @ami.command("list")
 @click.pass_obj
 def ami_list(place: Place) -> None:

@@ -5,6 +5,9 @@ from functools import cache
 
 import botocore.session
 
+UNSAID = {"DescribeImportSnapshotTasks": ["task-state"]}
+"""Where the model is silent: as its sister operation has it."""
+
 
 @cache
 def service_model(service):
@@ -19,4 +22,4 @@ def documented_filters(operation, service="ec2"):
         depth += bool(opened) - bool(closed)
         if name and depth == 1:
             names.append("tag:Owner" if name.partition(":")[0] == "tag" else name)
-    return names
+    return names or re.findall(r"using the <code>([a-z-]+)</code> filter", member.documentation) or UNSAID[operation]
