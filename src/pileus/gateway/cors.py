@@ -85,5 +85,6 @@ async def answer_headers(exchange: Exchange, origins: CrossOrigin | None) -> Map
     if "origin" not in request.headers or request.method == "OPTIONS":
         return {}
     if origins is not None and exchange.service is not None and exchange.service.name == "s3" and exchange.bucket:
-        return await origins.allowed(exchange.bucket, request.headers["origin"], request.method, None) or {}
+        method = request.headers.get("access-control-request-method", request.method)
+        return await origins.allowed(exchange.bucket, request.headers["origin"], method, None) or {}
     return {"access-control-allow-origin": "*", "access-control-expose-headers": _EXPOSED_HEADERS}

@@ -121,7 +121,7 @@ def tags_of_header(text: str | None) -> dict[str, str]:
     if not text:
         return {}
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=100)
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise S3Error(
             "InvalidArgument",
@@ -208,6 +208,11 @@ def version_id(bucket: Bucket, version: ObjectVersion) -> str | None:
 
 def _value(name: str, text: str) -> Any:
     return parsedate_to_datetime(text) if name == "expires" else text
+
+
+def made_id(bucket: Bucket, version: ObjectVersion) -> str | None:
+    """A new version's id as the answer to its making tells it: only while versioning is enabled."""
+    return version.version_id if bucket.versioning == "Enabled" else None
 
 
 def told(gate: Gate, version: ObjectVersion, *, checksum: bool) -> dict[str, Any]:

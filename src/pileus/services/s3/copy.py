@@ -116,7 +116,7 @@ async def copy_object(context: Context, params: Params) -> dict[str, Any]:
             **checksums.told(made.checksum),
         },
         "CopySourceVersionId": attributes.version_id(source.gate.bucket, version),
-        "VersionId": attributes.version_id(gate.bucket, made),
+        "VersionId": attributes.made_id(gate.bucket, made),
         **encryption.shape(chosen),
     }
 

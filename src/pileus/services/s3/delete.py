@@ -3,7 +3,7 @@
 from typing import Any
 
 from pileus.base.errors import ServiceError
-from pileus.engines.objects.errors import ObjectsError
+from pileus.engines.objects.errors import NoSuchKey, ObjectsError
 from pileus.engines.objects.model import Conditions, Delete, Deleted
 from pileus.operations.context import Context
 from pileus.services.s3 import attributes
@@ -27,6 +27,8 @@ async def delete_object(context: Context, params: Params) -> dict[str, Any]:
         (done,) = await gate.objects.delete(
             gate.bucket.name, [wanted], owner=gate.bucket.account, bypass=_bypass(gate, params, params["Key"])
         )
+        if isinstance(done, NoSuchKey):
+            return {}  # what is not there meets every condition
         if not isinstance(done, Deleted):
             raise done
     return {"DeleteMarker": done.delete_marker or None, "VersionId": done.version_id}
@@ -57,7 +59,9 @@ async def delete_objects(context: Context, params: Params) -> dict[str, Any]:
         )
     deleted: list[dict[str, Any]] = []
     for one, outcome in zip(wanted, outcomes, strict=True):
-        if isinstance(outcome, ObjectsError):
+        if isinstance(outcome, NoSuchKey):
+            deleted.append({"Key": one.key})
+        elif isinstance(outcome, ObjectsError):
             errors.append(_error(one.key, one.version_id, translated(outcome)))
         else:
             deleted.append(_deleted(one, outcome))

@@ -163,11 +163,13 @@ def customer_md5(key: bytes) -> str:
     return base64.b64encode(md5(key, usedforsecurity=False).digest()).decode()
 
 
-def shape(encryption: Encryption | None) -> dict[str, Any]:
-    """The members of an answer that tell how an object is encrypted."""
+def shape(encryption: Encryption | None, *, customer: bool = True) -> dict[str, Any]:
+    """The members of an answer that tell how an object is encrypted; without ``customer`` nothing of SSE-C."""
     if encryption is None:
         return {}
     if encryption.mode == _CUSTOMER:
+        if not customer:
+            return {}
         return {"SSECustomerAlgorithm": "AES256", "SSECustomerKeyMD5": encryption.customer_key_md5}
     if encryption.mode == "AES256":
         return {"ServerSideEncryption": "AES256"}

@@ -124,9 +124,9 @@ async def complete_multipart_upload(context: Context, params: Params) -> dict[st
         "Bucket": gate.bucket.name,
         "Key": key,
         "ETag": f'"{made.etag}"',
-        "VersionId": attributes.version_id(gate.bucket, made),
+        "VersionId": attributes.made_id(gate.bucket, made),
         **checksums.told(made.checksum),
-        **encryption.shape(made.attributes.encryption),
+        **encryption.shape(made.attributes.encryption, customer=False),
     }
 
 

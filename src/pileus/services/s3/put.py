@@ -37,7 +37,7 @@ async def put_object(context: Context, params: Params) -> dict[str, Any]:
         )
     return {
         "ETag": f'"{version.etag}"',
-        "VersionId": attributes.version_id(gate.bucket, version),
+        "VersionId": attributes.made_id(gate.bucket, version),
         **checksums.told(version.checksum),
         **encryption.shape(chosen),
     }
