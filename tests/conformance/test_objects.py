@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 import os
+import re
+import resource
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +36,7 @@ from pileus.engines.objects.errors import (
     ObjectLocked,
     PartTooSmall,
     PreconditionFailed,
+    StorageFull,
     TooLarge,
     VersioningRefused,
     WrongKey,
@@ -690,6 +693,94 @@ async def test_usage(store):
     found = {(line.storage_class, line.objects, line.size) for line in await store.usage()}
     assert found == {("STANDARD", 1, 1100), ("STANDARD_IA", 1, 200_000)}
 
+
+async def test_a_full_disk_refuses_and_leaves_nothing(tmp_path):
+    """A limit on the size of files plays the full disk."""
+    place = Place(tmp_path / "objects", None)
+    store = await place.open()
+    await store.create_bucket("bucket", account="1", region="r")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        for size in (1_000_000, 5_000_000):
+            with pytest.raises(StorageFull):
+                await put(store, "a", bytes(size))
+        await put(store, "b", bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    await put(store, "c", bytes(5_000_000))
+    assert [entry.key for entry in (await store.list("bucket")).entries] == ["b", "c"]
+    assert len(place.blobs()) == 2
+    await store.close()
+
+
+async def test_puts_that_wait_share_a_commit(store):
+    commits: list[str] = []
+    store._index._writer.set_trace_callback(commits.append)
+    await asyncio.gather(*(put(store, f"k{number}", b"x") for number in range(200)))
+    assert 0 < commits.count("COMMIT") < 50
+
+
+async def test_one_refused_change_takes_nothing_away_from_those_that_share_its_commit(store):
+    await put(store, "taken", b"x")
+    outcomes = await asyncio.gather(
+        *(
+            put(store, f"k{n}" if n % 2 else "taken", bytes([n]), conditions=Conditions(if_none_match="*"))
+            for n in range(60)
+        ),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, PreconditionFailed) for outcome in outcomes] == [n % 2 == 0 for n in range(60)]
+    for n in range(1, 60, 2):
+        assert await get(store, f"k{n}") == bytes([n])
+    assert await get(store, "taken") == b"x"
+
+
+async def test_no_name_gets_out_of_the_directory(tmp_path):
+    """Files are called after random numbers, whatever objects and buckets are called."""
+    place = Place(tmp_path / "deep" / "objects", None)
+    store = await place.open()
+    names = ["../../../escaped", "/etc/escaped", "..", ".", "a/../../escaped", "escaped\x00", "C:\\escaped"]
+    for bucket in ["../escaped", "b"]:
+        await store.create_bucket(bucket, account="1", region="r")
+        for name in names:
+            await put(store, name, bytes(100_000), bucket=bucket)
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    blob = re.compile(r"deep/objects/(blobs/[0-9a-f]{2}/[0-9a-f]{32}|processes/[0-9a-f]{12}|index\.db(-wal|-shm)?)")
+    assert len(found) > 2 * len(names)
+    assert all(blob.fullmatch(path) for path in found)
+    for path in tmp_path.rglob("*"):
+        if path.is_relative_to(place.directory):
+            assert path.stat().st_mode & 0o077 == 0, path
+    await store.close()
+
+
+async def test_many_processes_may_make_the_store_at_once(tmp_path):
+    script = MEMORY.split("async def main", maxsplit=1)[0] + OPEN
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "objects")) for _ in range(4)
+    ]
+    assert [await process.wait() for process in processes] == [0] * 4
+
+
+async def test_a_reader_that_is_closed_after_the_store(tmp_path):
+    store = await open_objects(tmp_path / "objects", SystemClock())
+    await store.create_bucket("bucket", account="1", region="r")
+    await put(store, "a", b"1")
+    reading = await store.open("bucket", "a")
+    await store.close()
+    await reading.close()
+    await reading.close()
+
+
+OPEN = """
+async def main():
+    store = await open_objects(Path(sys.argv[1]), SystemClock())
+    assert await store.buckets() == []
+    await store.close()
+
+asyncio.run(main())
+"""
 
 MEMORY = """
 import asyncio, resource, sys

@@ -85,11 +85,15 @@ class Blobs(Protocol):
 
 
 class FileBlobs:
-    """Blobs as files ``<two random digits>/<name>``; blocking calls go to ``executor``."""
+    """Blobs as files ``<two random digits>/<name>``.
 
-    def __init__(self, directory: Path, executor: Executor) -> None:
+    Blocking calls go to threads: ``writers`` may wait for the disk for long, ``readers`` are not to wait behind them.
+    """
+
+    def __init__(self, directory: Path, writers: Executor, readers: Executor) -> None:
         self._directory = directory
-        self._executor = executor
+        self._writers = writers
+        self._readers = readers
         for number in range(256):
             (directory / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
         sync(directory)
@@ -101,7 +105,7 @@ class FileBlobs:
         await self._run(_store, self._path(name), make)
 
     async def read(self, name: str, offset: int, length: int, decode: Callable[[bytes], bytes]) -> bytes:
-        return await self._run(lambda: decode(_read(self._path(name), name, offset, length)))
+        return await _run(self._readers, lambda: decode(_read(self._path(name), name, offset, length)))
 
     async def delete(self, names: Iterable[str]) -> None:
         await self._run(_delete, [self._path(name) for name in names])
@@ -115,12 +119,7 @@ class FileBlobs:
         return self._directory / shard(name) / name
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                raise StorageFull(str(error)) from error
-            raise BlobsUnavailable(str(error)) from error
+        return await _run(self._writers, function, *arguments)
 
 
 class FileWriter:
@@ -150,6 +149,15 @@ class FileWriter:
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
+
+
+async def _run(executor: Executor, function: Callable[..., T], *arguments: object) -> T:
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise StorageFull(str(error)) from error
+        raise BlobsUnavailable(str(error)) from error
 
 
 def sync(directory: Path) -> None:

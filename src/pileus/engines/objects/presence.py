@@ -68,7 +68,8 @@ class Presence:
                     (self._directory / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leaves. What this process left undone is for the others."""
+        """Leaves. What this process left undone is for the others; readers that are still there find their blobs gone."""
+        self._readers.clear()
         self._cell.release()
         self._map.close()
         (self._directory / self.id).unlink(missing_ok=True)

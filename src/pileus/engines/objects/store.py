@@ -70,8 +70,10 @@ class ObjectStore:
         for name in ("blobs", "processes"):
             (directory / name).mkdir(mode=0o700, exist_ok=True)
         self._clock = clock
-        self._executor = ThreadPoolExecutor(8, "objects")
-        self._blobs = FileBlobs(directory / "blobs", self._executor) if blobs is None else blobs
+        self._executor = ThreadPoolExecutor(4, "objects")
+        writers, readers = ThreadPoolExecutor(16, "objects-write"), ThreadPoolExecutor(8, "objects-read")
+        self._executors = (self._executor, writers, readers)
+        self._blobs = FileBlobs(directory / "blobs", writers, readers) if blobs is None else blobs
         self._presence = Presence(directory / "processes")
         self._receiver = Receiver(self._blobs, self._presence.id, self._executor)
         self._reaper = Reaper(self._blobs, self._presence, self._executor, lambda: frozenset(self._receiver.writing))
@@ -351,7 +353,8 @@ class ObjectStore:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._index.close)
         self._presence.close()
-        await loop.run_in_executor(None, self._executor.shutdown)
+        for executor in self._executors:
+            await loop.run_in_executor(None, executor.shutdown)
 
     async def _write(self, function: Callable[[Transaction], T]) -> T:
         return await settled(self._index.submit(function))
