@@ -120,7 +120,8 @@ def _equipment(view: View, one: Instance) -> Iterator[str]:
     attached = {volume.id for volume in view.list(Volume, instance_id=one.id)}
     mapped = {device.volume_id for device in one.block_devices}
     names = [device.device_name for device in one.block_devices]
-    has_root = one.root_device_name in names or one.state is State.STOPPED
+    # The root volume can be taken from a stopped instance, which may be terminated then.
+    has_root = one.root_device_name in names or one.state in {State.STOPPED, State.SHUTTING_DOWN}
     if attached != mapped or not has_root or len(set(names)) < len(names):
         yield f"{one.id} ({one.state}) maps {sorted(mapped)}, attached are {sorted(attached)}"
 

@@ -379,6 +379,7 @@ async def test_what_detaching_refuses(cloud, ec2, create, running, stopped, refu
 async def test_a_root_volume_leaves_and_comes_back(cloud, ec2, stopped, refused):
     root = cloud.store.view().get(Instance, stopped).block_devices[0].volume_id
     await ec2("DetachVolume", VolumeId=root)
+    assert await refused("StartInstances", InstanceIds=[stopped]) == "InvalidParameterValue"
     settle(cloud, root)
     assert await refused("StartInstances", InstanceIds=[stopped]) == "InvalidParameterValue"
     await ec2("AttachVolume", VolumeId=root, InstanceId=stopped, Device="/dev/sdb")

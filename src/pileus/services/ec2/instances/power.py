@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from pileus.operations.context import Context, NoCapacity
-from pileus.records import Instance
+from pileus.records import Instance, Volume
 from pileus.records.instance import Reason, State, check_transition
 from pileus.services.ec2.addresses import give_public_address
 from pileus.services.ec2.errors import (
@@ -71,7 +71,7 @@ def start_instances(context: Context, params: "StartInstancesRequestTypeDef") ->
 
 
 def _start(context: Context, instance: Instance) -> Instance:
-    if instance.root_device_name not in {device.device_name for device in instance.block_devices}:
+    if not _has_root(context, instance):
         raise InvalidParameterValue(
             f"Invalid value '{instance.id}' for instanceId. Instance does not have a volume attached at root "
             f"({instance.root_device_name})"
@@ -98,6 +98,16 @@ def _start(context: Context, instance: Instance) -> Instance:
         if interface.auto_public and interface.public_address is None:
             give_public_address(context, interface)
     return _enter(context, placed, State.PENDING)
+
+
+def _has_root(context: Context, instance: Instance) -> bool:
+    """Whether there is a volume to boot from, which is not being taken away."""
+    for device in instance.block_devices:
+        if device.device_name == instance.root_device_name:
+            volume = context.view.get(Volume, device.volume_id)
+            attachment = volume.attachment_to(instance.id) if volume else None
+            return attachment is not None and not attachment.leaving
+    return False
 
 
 @ec2.writes("StopInstances", resources=("instance:InstanceIds",))
