@@ -52,9 +52,7 @@ async def upload(
         SessionLost, StoreUnavailable, BlockMissing, BlockDamaged: (the latter two about the parent's manifest).
     """
     base = None if parent is None else await Manifest.open(session, parent)
-    work = _Upload(
-        session, base, ManifestWriter(session, size=size, sealed=key is not None, parent=base), key, progress
-    )
+    work = _Upload(session, ManifestWriter(session, size=size, sealed=key is not None, parent=base), key, progress)
     slots = asyncio.Semaphore(parallel)
     try:
         async with asyncio.TaskGroup() as group:
@@ -74,13 +72,11 @@ class _Upload:
     def __init__(
         self,
         session: BlockStore,
-        parent: Manifest | None,
         writer: ManifestWriter,
         key: BlockKey | None,
         progress: Callable[[int], None] | None,
     ) -> None:
         self._session = session
-        self._parent = parent
         self.writer = writer
         self._key = key
         self._progress = progress
@@ -93,19 +89,13 @@ class _Upload:
             await self.writer.set(index, None)
         else:
             digest, data = encoded
-            if await self._before(index) != digest and await self._session.missing([digest]):
+            if await self._session.missing([digest]):
                 await self._session.put(data)
                 self.sent += len(data)
             await self.writer.set(index, digest)
         self._done += 1
         if self._progress is not None:
             self._progress(self._done)
-
-    async def _before(self, index: int) -> Digest | None:
-        """The parent's digest, which its record protects."""
-        if self._parent is None or index >= self._parent.blocks:
-            return None
-        return await self._parent.digest(index)
 
 
 def _encoded(plaintext: bytes, key: BlockKey | None) -> tuple[Digest, bytes] | None:

@@ -178,3 +178,16 @@ async def test_a_block_is_fetched_once_for_all_who_want_it(session):
     first.cancel()
     assert await asyncio.gather(*others) == [b"\x01" * 5] * 5
     assert len(counting.fetched) == 1
+
+
+async def test_an_upload_stores_anew_what_was_found_damaged(session, shelf):
+    """Also where it is the parent's, and did not change."""
+    first = await sent(session, [(0, text(0, 1))])
+    digest = await (await Manifest.open(session, first.root)).digest(0)
+    shelf.blocks[digest] = (b"rot", 0.0)
+    with pytest.raises(BlockDamaged):
+        await session.get(digest)
+    second = await sent(session, [(0, text(0, 1))], parent=first.root)
+    assert second.root == first.root
+    reader = Reader(session, await Manifest.open(session, first.root))
+    assert await reader.read(0, BLOCK) == text(0, 1)
