@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import CLIENTS, OURS, Row, in_turns
-from bench.servers import PEERS, Pileus, free_port
+from bench.servers import PEERS, Pileus
 from bench.wire import REGION
 
 _PEER = "SeaweedFS"
@@ -24,11 +24,11 @@ _COUNTS = {"4 KiB": 200, "1 MiB": 40, "64 MiB": 2}
 
 
 class SeaweedFS:
-    """One server with all its parts in one process, on the same disk. ``-telemetry=false``: it talks to nobody."""
+    """One server with all its parts in one process, on the same disk. ``-master.telemetry=false``: it talks to nobody."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="seaweed-bench-", dir="/var/tmp"))
-        self.port = free_port()
+        self.port = 21000
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "SeaweedFS":
@@ -37,12 +37,13 @@ class SeaweedFS:
             '{"identities": [{"name": "bench", "credentials": [{"accessKey": "AKIABENCHBENCHBENCH0", "secretKey": "bench"}],'
             ' "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}'
         )
-        ports = [word for part in ("master", "volume", "filer") for word in (f"-{part}.port={free_port()}",)]
+        # Beside each port it takes the one 10,000 above; alone in the namespace, any low ports will do.
+        ports = [f"-{part}.port={self.port + number}" for number, part in enumerate(("master", "volume", "filer"), 1)]
         self._process = subprocess.Popen(
             [
                 *(str(PEERS / "bin/weed"), "server", f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
                 *(*ports, "-filer", "-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0", f"-s3.config={keys}"),
-                *("-telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=20"),
+                *("-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=20"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

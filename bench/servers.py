@@ -72,7 +72,7 @@ class Pileus:
         # Not /tmp, which may be memory: commits shall go to a disk.
         self._directory = Path(tempfile.mkdtemp(prefix="pileus-bench-", dir="/var/tmp"))
         self._layout = Layout(self._directory)
-        self._port = free_port()
+        self._port = _free_port()
         hosts = -(-room // _INSTANCES_PER_HOST) + 1
         self._layout.config_file.write_text(
             f'simulated_hosts = {hosts}\n[[regions]]\nname = "us-east-1"\npublic_pool = ["198.18.0.0/15"]\n'
@@ -144,7 +144,7 @@ class _Peer(ABC):
     name: str
 
     def __init__(self) -> None:
-        self._port = free_port()
+        self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -295,8 +295,7 @@ def _arguments(pid: int) -> list[bytes]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 
