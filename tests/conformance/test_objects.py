@@ -255,6 +255,31 @@ async def test_a_reader_keeps_what_it_opened_whatever_any_process_does(store, pl
     assert not place.blobs()
 
 
+async def test_a_reader_that_goes_away_stops_reading(store, place, monkeypatch):
+    await put(store, "a", os.urandom(8_000_000))
+    read = store._blobs.read
+    stopped = []
+
+    async def first_only(name, offset, length, decode):
+        if offset == 0:
+            return await read(name, offset, length, decode)
+        try:
+            return await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.append(offset)
+            raise
+
+    monkeypatch.setattr(store._blobs, "read", first_only)
+    reading = await store.open("bucket", "a")
+    pieces = reading.stream()
+    await anext(pieces)
+    await reading.close()
+    assert len(stopped) == 1
+    await store.delete("bucket", [Delete(key="a")], owner="1")
+    await store.sweep()
+    assert not place.blobs()
+
+
 async def test_a_copy_of_what_is_deleted_meanwhile_has_the_bytes(store):
     data = os.urandom(2_000_000)
     await put(store, "a", data)

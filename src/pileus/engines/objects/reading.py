@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +34,7 @@ class OpenObject:
         self._found = found
         self._blobs = blobs
         self._release: Callable[[], None] | None = release
+        self._reading: set[asyncio.Task[bytes]] = set()
 
     @property
     def version(self) -> ObjectVersion:
@@ -80,16 +81,16 @@ class OpenObject:
         tasks: deque[asyncio.Task[bytes]] = deque()
         try:
             for piece in pieces:
-                tasks.append(asyncio.create_task(self._fetch(piece)))
+                task = asyncio.create_task(self._fetch(piece))
+                self._reading.add(task)
+                task.add_done_callback(self._reading.discard)
+                tasks.append(task)
                 if len(tasks) == 2:
                     yield await tasks.popleft()
             while tasks:
                 yield await tasks.popleft()
         finally:
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            await _stop(tasks)
 
     async def _fetch(self, piece: _Piece) -> bytes:
         number, start, stored = piece.frames.span(piece.offset, piece.length, piece.total)
@@ -101,6 +102,8 @@ class OpenObject:
         )
 
     async def close(self) -> None:
+        """A stream that nobody goes on to read ends, too."""
+        await _stop(self._reading.copy())
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -135,6 +138,13 @@ def _pieces(segments: Sequence[Segment], key: bytes | None) -> Iterator[_Piece]:
             stop = min(offset - offset % PIECE + PIECE, end)
             yield _Piece(segment.blob, frames, segment.total, offset, stop - offset)
             offset = stop
+
+
+async def _stop(tasks: Collection[asyncio.Task[bytes]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
