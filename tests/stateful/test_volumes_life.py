@@ -142,6 +142,13 @@ class Lives(RuleBasedStateMachine):
         self.host_works_and_is_not_heard(HOSTS[0])
         self.host_works_and_is_not_heard(HOSTS[1])
 
+    @rule(id_=ids, disk=disks, device=devices)
+    def attach_and_think_better_of_it(self, id_, disk, device):
+        """The guest has it, which was not heard yet; what was heard last is that it has it not."""
+        self.attach_in_time(id_, disk, device)
+        self.call("DetachVolume", VolumeId=disk, InstanceId=id_)
+        self.follow()
+
     @rule(disk=disks, force=st.booleans())
     def detach(self, disk, force):
         volume = self.store.view().get(Volume, disk)
