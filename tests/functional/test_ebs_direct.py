@@ -399,7 +399,7 @@ async def test_given_up_when_nothing_is_written(cloud, clock, ebs, put, in_time)
 
 async def test_nothing_is_left_of_what_was_deleted(cloud, clock, ebs, ec2, put, written, content):
     kept, gone = await written({0: text(1), 1: text(2)}), await written({1: text(2), 2: text(3)})
-    open_ = (await ebs.start_snapshot(VolumeSize=1))["SnapshotId"]
+    open_ = (await ebs.start_snapshot(VolumeSize=1, Timeout=4320))["SnapshotId"]
     await put(open_, 0, text(4))
     await ec2.delete_snapshot(SnapshotId=gone)
     clock.advance(4000)
@@ -422,3 +422,26 @@ async def test_the_storage_process_may_be_down_meanwhile(cloud, ebs, put, conten
     cloud.start_storage()
     assert (await task)["Status"] == "completed"
     assert await content(id_) == {0: text(1)}
+
+
+async def test_the_block_store_may_be_away_for_a_moment(cloud, ebs, put, content):
+    id_ = (await ebs.start_snapshot(VolumeSize=1))["SnapshotId"]
+    shelf, failures = cloud.blocks._shelf, []
+    stage, read = shelf.stage, shelf.read
+
+    def broken(good):
+        def call(*args):
+            if len(failures) % 4:
+                failures.append(args)
+                raise OSError(105, "away")
+            return good(*args)
+
+        return call
+
+    shelf.stage, shelf.read = broken(stage), broken(read)
+    failures.append("once")
+    await put(id_, 0, text(1))
+    failures.append("twice")
+    await ebs.complete_snapshot(SnapshotId=id_, ChangedBlocksCount=1)
+    assert await content(id_) == {0: text(1)}
+    assert len(failures) == 8

@@ -13,7 +13,7 @@ from pileus.operations.context import Context
 from pileus.records import Snapshot
 from pileus.services.ebs.errors import ValidationException, invalid
 from pileus.services.ebs.service import ebs
-from pileus.services.ebs.snapshots import block_session, completed, key_for, line_of
+from pileus.services.ebs.snapshots import completed, key_for, line_of, with_blocks
 from pileus.services.ebs.tokens import Tokens, check_block_token, open_page_token, page_token
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _MOST = 10_000
 _GIB = 1 << 30
 
 Entry = tuple[int, Digest | None, Digest | None]
+Page = tuple[list[Entry], int | None]
 
 
 def _start(context: Context, params: Mapping[str, Any], snapshot: Snapshot, *ids: str) -> int:
@@ -44,7 +45,7 @@ async def _manifest(session: BlockStore, snapshot: Snapshot) -> Manifest | None:
     return await Manifest.open(session, bytes.fromhex(snapshot.root)) if snapshot.root else None
 
 
-async def _page(entries: AsyncIterator[Entry], limit: int | None) -> tuple[list[Entry], int | None]:
+async def _page(entries: AsyncIterator[Entry], limit: int | None) -> Page:
     """Up to ``limit`` entries, and the index of the next one, if there is one."""
     page: list[Entry] = []
     async for entry in entries:
@@ -74,9 +75,11 @@ async def list_snapshot_blocks(context: Context, params: "ListSnapshotBlocksRequ
     """The blocks of a snapshot that hold data."""
     snapshot = completed(context, params["SnapshotId"])
     start = _start(context, params, snapshot, snapshot.id)
-    async with block_session(context, snapshot.id) as session:
-        entries = _allocated(await _manifest(session, snapshot), start)
-        page, following = await _page(entries, params.get("MaxResults"))
+
+    async def read(session: BlockStore) -> Page:
+        return await _page(_allocated(await _manifest(session, snapshot), start), params.get("MaxResults"))
+
+    page, following = await with_blocks(context, snapshot.id, read)
     tokens = Tokens(context, snapshot.id)
     return {
         "Blocks": [{"BlockIndex": index, "BlockToken": tokens.token(index)} for index, _, _ in page],
@@ -97,10 +100,13 @@ async def list_changed_blocks(context: Context, params: "ListChangedBlocksReques
         _check_related(first, second)
     ids = (first.id if first else "", second.id)
     start = _start(context, params, second, *ids)
-    async with block_session(context, second.id) as session:
+
+    async def read(session: BlockStore) -> Page:
         before = await _manifest(session, first) if first else None
         after = await _manifest(session, second)
-        page, following = await _page(_changed(before, after, start), params.get("MaxResults"))
+        return await _page(_changed(before, after, start), params.get("MaxResults"))
+
+    page, following = await with_blocks(context, second.id, read)
     before_tokens, after_tokens = (Tokens(context, id_) for id_ in ids)
     return {
         "ChangedBlocks": [
@@ -135,17 +141,20 @@ async def get_snapshot_block(context: Context, params: "GetSnapshotBlockRequestT
     snapshot, index = completed(context, params["SnapshotId"]), params["BlockIndex"]
     check_block_token(context, snapshot.id, index, params["BlockToken"])
     key = key_for(context, snapshot, "Decrypt")
-    async with block_session(context, snapshot.id) as session:
+
+    async def read(session: BlockStore) -> bytes:
         manifest = await _manifest(session, snapshot)
         digest = await manifest.digest(index) if manifest and index < manifest.blocks else None
         if manifest is None or digest is None:
             raise ValidationException(f"Block {index} holds no data.", "INVALID_BLOCK")
         try:
-            block = await asyncio.to_thread(decode, await session.get(digest), key)
+            return await asyncio.to_thread(decode, await session.get(digest), key)
         except (BlockDamaged, BlockMissing) as error:
             raise type(error)(error.digest, manifest.root, index) from error
         except BlockUnreadable as error:
             raise BlockUnreadable(f"block {index}: {error}") from error
+
+    block = await with_blocks(context, snapshot.id, read)
     return {
         "DataLength": len(block),
         "BlockData": block,

@@ -1,14 +1,13 @@
 """Snapshots as the EBS direct APIs see them, their keys, and what the block store says of their blocks."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from pileus.base.errors import ServiceError
 from pileus.engines.blocks.encoding import BlockKey
 from pileus.engines.blocks.interface import (
-    BlockDamaged,
     BlockError,
-    BlockMissing,
+    DraftClosed,
     DraftStore,
     StoreUnavailable,
 )
@@ -22,6 +21,11 @@ from pileus.services.ebs.errors import (
     ResourceNotFoundException,
     ValidationException,
 )
+
+T = TypeVar("T")
+
+_PATIENCE = 8.0
+_AGAIN = 0.1
 
 
 def visible(context: Context, snapshot_id: str) -> Snapshot:
@@ -110,17 +114,26 @@ def key_refusal(error: KmsError) -> ServiceError:
             return ValidationException("The KMS key can't be used in its present state.", "INVALID_DEPENDENCY_REQUEST")
 
 
-@asynccontextmanager
-async def block_session(context: Context, snapshot_id: str) -> AsyncGenerator[DraftStore]:
-    """A session with the block store. What that finds wrong becomes an InternalServerException, which clients repeat."""
-    session = context.env.blocks.session()
-    try:
-        yield session
-    except (BlockDamaged, BlockMissing) as error:
-        raise InternalServerException(f"Snapshot '{snapshot_id}': {error}") from error
-    except StoreUnavailable as error:
-        raise InternalServerException("The block store does not answer. Try again.") from error
-    except BlockError as error:
-        raise InternalServerException(f"Snapshot '{snapshot_id}' can't be read: {error}") from error
-    finally:
-        await session.close()
+async def with_blocks(context: Context, snapshot_id: str, work: Callable[[DraftStore], Awaitable[T]]) -> T:
+    """What ``work`` makes with a session of the block store. While that does not answer, it is begun anew for some seconds.
+
+    Raises:
+        InternalServerException: the store still does not answer; a block is damaged or missing; clients try again.
+        DraftClosed: as the session does.
+    """
+    clock = context.env.clock
+    patience = clock.monotonic() + _PATIENCE
+    while True:
+        session = context.env.blocks.session()
+        try:
+            return await work(session)
+        except StoreUnavailable as error:
+            if clock.monotonic() >= patience:
+                raise InternalServerException("The block store does not answer. Try again.") from error
+        except DraftClosed:
+            raise
+        except BlockError as error:
+            raise InternalServerException(f"Snapshot '{snapshot_id}': {error}") from error
+        finally:
+            await session.close()
+        await clock.sleep(_AGAIN)

@@ -8,14 +8,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pileus.engines.blocks.encoding import encode, is_hole
-from pileus.engines.blocks.interface import BLOCK, DraftClosed, Noted
+from pileus.engines.blocks.interface import BLOCK, DraftClosed, DraftStore, Noted
 from pileus.engines.blocks.manifest import block_count
 from pileus.operations.context import Context
 from pileus.operations.drafts import checksum_tag
 from pileus.records import Snapshot
 from pileus.services.ebs.errors import ValidationException, invalid
 from pileus.services.ebs.service import ebs
-from pileus.services.ebs.snapshots import block_session, key_for, open_for_writing
+from pileus.services.ebs.snapshots import key_for, open_for_writing, with_blocks
 
 if TYPE_CHECKING:
     from types_boto3_ebs.type_defs import PutSnapshotBlockRequestTypeDef
@@ -31,16 +31,16 @@ async def put_snapshot_block(context: Context, params: "PutSnapshotBlockRequestT
     checksum = await _checked(params, snapshot, data)
     key = key_for(context, snapshot, "GenerateDataKey")
     tag = checksum_tag(context.env.sealer, snapshot, checksum)
-    async with block_session(context, snapshot.id) as session:
-        digest = b""
-        if not is_hole(data):
-            digest = await session.put(await asyncio.to_thread(encode, data, key))
-        try:
-            await session.note(snapshot.id, Noted(params["BlockIndex"], digest, tag))
-        except DraftClosed as error:
-            raise ValidationException(
-                f"The snapshot '{snapshot.id}' is being completed.", "INVALID_SNAPSHOT_ID"
-            ) from error
+    encoded = None if is_hole(data) else await asyncio.to_thread(encode, data, key)
+
+    async def write(session: DraftStore) -> None:
+        digest = b"" if encoded is None else await session.put(encoded)
+        await session.note(snapshot.id, Noted(params["BlockIndex"], digest, tag))
+
+    try:
+        await with_blocks(context, snapshot.id, write)
+    except DraftClosed as error:
+        raise ValidationException(f"The snapshot '{snapshot.id}' is being completed.", "INVALID_SNAPSHOT_ID") from error
     return {"Checksum": params["Checksum"], "ChecksumAlgorithm": "SHA256"}
 
 
