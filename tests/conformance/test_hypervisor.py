@@ -309,7 +309,8 @@ async def test_a_disk_comes_and_goes_while_the_guest_runs(host: Host) -> None:
     await host.hypervisor.plug("i-1", disk)
     assert has("vol-1", "vol-2")(await look(host))
     assert "i-1" in host.told
-    await host.hypervisor.plug("i-1", msgspec.structs.replace(disk, iops=500, throughput=10 << 20, size=128 << 20))
+    changed = msgspec.structs.replace(disk, layers=(), iops=500, throughput=10 << 20, size=128 << 20)
+    await host.hypervisor.plug("i-1", changed)
     assert has("vol-1", "vol-2")(await look(host))
     await host.hypervisor.unplug("i-1", "vol-2")
     await wait_until(has("vol-1"), host)
