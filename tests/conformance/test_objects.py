@@ -664,7 +664,11 @@ async def test_an_upload_is_completed_only_as_it_is(store, place):
     )
     identifier = upload.upload_id
     with pytest.raises(ChecksumTypeMismatch):
-        await store.put_part("bucket", "a", identifier, 1, stream(b"x"), digests=Digests(algorithm="CRC32"))
+        await store.put_part(
+            "bucket", "a", identifier, 1, stream(b"x"), digests=Digests(algorithm="CRC32", expected="AAAA")
+        )
+    other = await store.put_part("bucket", "a", identifier, 1, stream(b"x"), digests=Digests(algorithm="CRC32"))
+    assert other.checksum.algorithm == "SHA256"
     parts = {
         number: await store.put_part("bucket", "a", identifier, number, stream(b"x" * 70_000)) for number in (1, 2, 3)
     }

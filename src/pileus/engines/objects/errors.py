@@ -26,12 +26,11 @@ class BucketExists(ObjectsError):
 
 
 class BucketNotEmpty(ObjectsError):
-    """It still has versions, delete markers or, ``uploads`` says so, unfinished uploads only."""
+    """It still has versions or delete markers."""
 
-    def __init__(self, bucket: str, *, uploads: bool = False) -> None:
+    def __init__(self, bucket: str) -> None:
         super().__init__(f"bucket {bucket} is not empty")
         self.bucket = bucket
-        self.uploads = uploads
 
 
 class VersioningRefused(ObjectsError):

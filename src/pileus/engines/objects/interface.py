@@ -259,7 +259,8 @@ class Objects(Protocol):
         data_key: bytes | None = None,
     ) -> PartInfo:
         """Stores or replaces a part. Its checksum is of the upload's algorithm where that has one (``digests.algorithm``
-        None takes it). Raises NoSuchUpload and what ``put`` raises of bodies."""
+        None takes it, as does another that nothing is ``expected`` of). Raises NoSuchUpload, ChecksumTypeMismatch, and what
+        ``put`` raises of bodies."""
         ...
 
     async def copy_part(

@@ -6,7 +6,7 @@ Times are aware, in UTC. ETags have no quotes. Checksum values are base64 as on 
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -23,7 +23,6 @@ MAX_PUT = 5 * 1024**3
 MAX_OBJECT = 50 * 1024**4
 """Bytes of an object made of parts (AWS: 50 TB since December 2025)."""
 MIN_PART = 5 * 1024**2
-MAX_PARTS = 10_000
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -282,8 +281,3 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     storage_class: str
     objects: int
     size: int
-
-
-def document(value: Any) -> bytes:
-    """A struct as it is kept in the index."""
-    return msgspec.msgpack.encode(value)

@@ -116,7 +116,7 @@ class Writer:
         upload = await self._upload(target)
         require_key(upload.attributes.encryption, target.data_key)
         if upload.algorithm is not None:
-            if digests.algorithm not in {None, upload.algorithm}:
+            if digests.expected is not None and digests.algorithm not in {None, upload.algorithm}:
                 raise ChecksumTypeMismatch(upload.algorithm, str(digests.algorithm))
             digests = msgspec.structs.replace(digests, algorithm=upload.algorithm)
         received = await self._receiver.receive(body, digests, target.data_key, MAX_PUT, inline=False)
