@@ -133,7 +133,10 @@ class StorageKeeper:
 
     async def _expire(self) -> None:
         while True:
-            await self.expire(self._clock.now())
+            try:
+                await self.expire(self._clock.now())
+            except StoreUnavailable as error:
+                log.warning("giving up is put off", extra={"reason": str(error)})
             await self._clock.sleep(_EXPIRE_EVERY)
 
     async def expire(self, now: datetime) -> None:
