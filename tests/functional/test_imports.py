@@ -7,6 +7,7 @@ import pytest
 from awaitable_client import Awaitable
 
 from pileus.records import DataKey, DiskTask, Snapshot
+from pileus.services.ec2 import transfers
 
 STRANGER = "000000000002"
 DISK = random.Random(3).randbytes(700_000) + bytes(600_000) + b"end"
@@ -190,8 +191,13 @@ async def test_calls_that_make_no_sense(ec2, params):
     assert await ec2.refusal("import_snapshot", **params) == ("InvalidParameterValue", 400)
 
 
-async def test_an_image_is_exported(cloud, ec2, s3, bucket, finished):
-    made = await ec2.import_image(DiskContainers=[container()])
+@pytest.mark.parametrize("part", [1 << 30, 5 << 20])
+async def test_an_image_is_exported(cloud, ec2, s3, bucket, finished, monkeypatch, part):
+    """At once, or in parts."""
+    monkeypatch.setattr(transfers, "PART", part)
+    disk = DISK.ljust(6 << 20, b"\0") + b"end"
+    await s3.put_object(Bucket="images", Key="large", Body=disk)
+    made = await ec2.import_image(DiskContainers=[container("large")])
     image_id = (await finished(made["ImportTaskId"], "image"))["ImageId"]
     export = await ec2.export_image(
         ImageId=image_id, DiskImageFormat="VMDK", S3ExportLocation={"S3Bucket": "images", "S3Prefix": "out/"}
@@ -206,11 +212,11 @@ async def test_an_image_is_exported(cloud, ec2, s3, bucket, finished):
     assert task["Status"] == "completed", task
     assert task["S3ExportLocation"] == {"S3Bucket": "images", "S3Prefix": "out/"}
     head = await s3.head_object(Bucket="images", Key=f"out/{export['ExportImageTaskId']}.vmdk")
-    assert head["ContentLength"] == 3 << 19  # the simulated host takes the data for the file
+    assert head["ContentLength"] == 13 << 19  # the simulated host takes the data for the file
     part = await s3.get_object(
-        Bucket="images", Key=f"out/{export['ExportImageTaskId']}.vmdk", Range=f"bytes=0-{len(DISK) - 1}"
+        Bucket="images", Key=f"out/{export['ExportImageTaskId']}.vmdk", Range=f"bytes=0-{len(disk) - 1}"
     )
-    assert await asyncio.to_thread(part["Body"].read) == DISK
+    assert await asyncio.to_thread(part["Body"].read) == disk
     refused = ec2.refusal("export_image", ImageId=cloud.image("tiny"), DiskImageFormat="VMDK",
                           S3ExportLocation={"S3Bucket": "images"})  # fmt: skip
     assert (await refused)[0] in {"InvalidAMIID.NotFound", "Unsupported"}

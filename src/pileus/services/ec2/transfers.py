@@ -24,10 +24,19 @@ from pileus.operations.context import Context, Environment
 from pileus.operations.keys import open_data_key
 from pileus.records import DataKey, DiskTask
 from pileus.services.s3.get import get_object
+from pileus.services.s3.multipart import (
+    abort_multipart_upload,
+    complete_multipart_upload,
+    create_multipart_upload,
+    upload_part,
+)
 from pileus.services.s3.put import put_object
 from pileus.store import LogTrimmed, Store, Transaction
 
 log = logging.getLogger(__name__)
+
+PART = 1 << 30
+"""Bytes of a result that are put at once; more go in parts."""
 
 _AGAIN = 2.0
 _ATTEMPTS = 30
@@ -130,15 +139,36 @@ class Transfers:
         try:
             manifest = await Manifest.open(session, bytes.fromhex(task.result_root))
             reader = Reader(session, manifest, self._key(task.data_key_id), cached=2)
-            body = _Body(reader, task.result_bytes)
-            context = self._context(task, "PutObject", body)
-            await put_object(context, {"Bucket": task.bucket, "Key": task.object_key})
+            await self._put(task, reader)
         finally:
             await session.close()
         now = self._env.clock.now()
         await self._note(
             task, replace(task, stage="completed", progress=100, ended=now, result_root=None, data_key_id=None)
         )
+
+    async def _put(self, task: DiskTask, reader: Reader) -> None:
+        """Writes the object, in parts where one put could not hold it. What a killed process began is aborted by nobody but
+        the bucket's lifecycle rules, as with any client.
+        """
+        named = {"Bucket": task.bucket, "Key": task.object_key}
+        if task.result_bytes <= PART:
+            await put_object(self._context(task, "PutObject", _Body(reader, 0, task.result_bytes)), named)
+            return
+        begun = await create_multipart_upload(self._context(task, "CreateMultipartUpload"), named)
+        upload = {**named, "UploadId": begun["UploadId"]}
+        parts: list[dict[str, Any]] = []
+        try:
+            for first in range(0, task.result_bytes, PART):
+                body = _Body(reader, first, min(first + PART, task.result_bytes))
+                number = len(parts) + 1
+                done = await upload_part(self._context(task, "UploadPart", body), {**upload, "PartNumber": number})
+                parts.append({"PartNumber": number, "ETag": done["ETag"]})
+            whole = {**upload, "MultipartUpload": {"Parts": parts}}
+            await complete_multipart_upload(self._context(task, "CompleteMultipartUpload"), whole)
+        except BaseException:
+            await abort_multipart_upload(self._context(task, "AbortMultipartUpload"), upload)
+            raise
 
     def _context(self, task: DiskTask, operation: str, body: "_Body | None" = None) -> Context:
         who = Identity(account=task.account, arn=task.arn, user_id=task.user_id, access_key="")
@@ -204,17 +234,19 @@ def _told(error: ServiceError) -> str:
 
 
 class _Body:
-    """A result on its way into an object, as the body of a request is."""
+    """Bytes ``first`` up to ``end`` of a result on their way into an object, as the body of a request is."""
 
-    def __init__(self, reader: Reader, length: int) -> None:
+    def __init__(self, reader: Reader, first: int, end: int) -> None:
         self._reader = reader
-        self.length = length
+        self._first = first
+        self._end = end
+        self.length = end - first
         self.trailers: Mapping[str, str] = {}
         self.announced: Sequence[str] = ()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for offset in range(0, self.length, BLOCK):
-            yield await self._reader.read(offset, min(BLOCK, self.length - offset))
+        for offset in range(self._first, self._end, BLOCK):
+            yield await self._reader.read(offset, min(BLOCK, self._end - offset))
             await asyncio.sleep(0)  # holes wait for nothing: let others have their turn
 
 
