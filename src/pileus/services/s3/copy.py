@@ -169,7 +169,7 @@ async def upload_part_copy(context: Context, params: Params) -> dict[str, Any]:
         raise S3Error("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
     with told():
         upload = await gate.objects.upload(gate.bucket.name, key, params["UploadId"])
-    data_key = encryption.open_key(context, upload.attributes.encryption, params)
+    data_key = encryption.open_key(context, upload.attributes.encryption, params, uploading=True)
     source = await _open(context, params)
     try:
         first, last = _part_range(params.get("CopySourceRange"), source.version.size)

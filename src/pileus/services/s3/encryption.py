@@ -83,10 +83,12 @@ async def _under_kms(
     return msgspec.structs.replace(encryption, context=msgspec.json.encode(bound).decode()), data_key
 
 
-def open_key(context: Context, encryption: Encryption | None, params: Mapping[str, Any]) -> bytes | None:
+def open_key(
+    context: Context, encryption: Encryption | None, params: Mapping[str, Any], *, uploading: bool = False
+) -> bytes | None:
     """The data key of what is stored; for SSE-C the client's, which must be the same. None: it is not encrypted.
 
-    Raises S3Error: a key is missing, is another, or can't be used.
+    ``uploading``: it is for a part. Raises S3Error: a key is missing, is another, or can't be used.
     """
     customer = customer_key(params)
     if encryption is None or encryption.mode != _CUSTOMER:
@@ -100,6 +102,10 @@ def open_key(context: Context, encryption: Encryption | None, params: Mapping[st
             "retrieve the object.",
         )
     if not hmac.compare_digest(customer_md5(customer), encryption.customer_key_md5):
+        if uploading:
+            raise S3Error(
+                "InvalidRequest", "The provided encryption parameters did not match the ones used originally."
+            )
         raise denied()
     return customer
 

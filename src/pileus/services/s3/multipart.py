@@ -67,7 +67,7 @@ async def upload_part(context: Context, params: Params) -> dict[str, Any]:
             f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm.lower()}, "
             f"actual checksum Type: {digests.algorithm.lower()}",
         )
-    data_key = encryption.open_key(context, upload.attributes.encryption, params)
+    data_key = encryption.open_key(context, upload.attributes.encryption, params, uploading=True)
     with told():
         part = await gate.objects.put_part(
             gate.bucket.name,
