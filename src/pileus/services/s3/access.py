@@ -115,7 +115,7 @@ def read_policy(text: bytes, bucket: str) -> Policy:
     unknown = found.keys() - {"Version", "Id", "Statement"}
     if unknown:
         raise MalformedPolicy(f"Unknown field {min(unknown)}")
-    if found.get("Version", "2008-10-17") not in {"2012-10-17", "2008-10-17"}:
+    if found.get("Version", "2008-10-17") not in ("2012-10-17", "2008-10-17"):
         raise MalformedPolicy("The policy must contain a valid version string")
     statements = _listed(found.get("Statement"))
     if not statements:
@@ -160,7 +160,7 @@ def _statement(value: Any, bucket: str) -> Statement:
     if unknown:
         raise MalformedPolicy(f"Unknown field {min(unknown)}")
     effect = fields.get("Effect")
-    if effect not in {"Allow", "Deny"}:
+    if effect not in ("Allow", "Deny"):
         raise MalformedPolicy(f"Invalid effect: {effect}" if effect else "Missing required field Effect")
     principal_name, principals = _one_of(fields, "Principal")
     if principal_name == "NotPrincipal" and effect == "Allow":
