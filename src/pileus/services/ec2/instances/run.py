@@ -151,8 +151,8 @@ def _refuse_what_is_not_there(params: Mapping[str, Any]) -> None:
             code="InvalidLaunchTemplateId.NotFound",
         )
     profile: Mapping[str, str] = params.get("IamInstanceProfile", {})
-    if profile:
-        named = profile.get("Name") or profile.get("Arn")
+    # Packer always gives a name, if only an empty one.
+    if named := profile.get("Name") or profile.get("Arn"):
         raise InvalidParameterValue(
             f"Value ({named}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
         )
