@@ -6,6 +6,12 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, cast
 
+NOTHING = subprocess.DEVNULL
+"""For ``stdin``, ``stdout`` and ``stderr`` of ``spawn``."""
+
+Child = subprocess.Popen[bytes]
+"""What ``spawn`` returns."""
+
 
 class ProcessError(Exception):
     """A program ended with a non-zero exit status.
