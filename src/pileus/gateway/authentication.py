@@ -1,8 +1,10 @@
 """Who calls, proven: the claim of a request, the key it names, the signature, and the region it is for."""
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from hashlib import md5
 from typing import Protocol
 
 import msgspec
@@ -19,6 +21,7 @@ from pileus.aws.signing import (
     open_unsigned_body,
     verify,
 )
+from pileus.base.errors import ServiceError
 from pileus.operations.call import ANONYMOUS, Identity
 
 _REGION_IN_HOST = re.compile(r"[a-z0-9-]+\.([a-z0-9-]+)\.")
@@ -49,6 +52,15 @@ class Keyring(Protocol):
         ...
 
 
+class BadDigest(ServiceError):
+    """S3: the body is not the one whose MD5 was sent with it."""
+
+    code = "BadDigest"
+
+    def __init__(self, digests: Mapping[str, str]) -> None:
+        super().__init__("The Content-MD5 you specified did not match what we received.", fields=digests)
+
+
 class Authenticator:
     """Verifies requests against a keyring, for the configured regions."""
 
@@ -70,6 +82,8 @@ class Authenticator:
         body = verify(request, credential, entry.secret, now)
         if body.data is not request.body:
             request = _with_body(request, body.data, body.trailers)
+        if service.name == "s3":
+            _check_md5(request)
         return entry.identity, region, request
 
     def open(
@@ -110,6 +124,14 @@ class Authenticator:
         raise SignatureRefused(
             Reason.WRONG_SCOPE, f"Credential should be scoped to a valid region, not '{credential.region[:64]}'."
         )
+
+
+def _check_md5(request: HttpRequest) -> None:
+    """Compares a whole body with its Content-MD5. Raises BadDigest."""
+    told = request.headers.get("content-md5")
+    found = base64.b64encode(md5(request.body, usedforsecurity=False).digest()).decode()
+    if told is not None and told != found:
+        raise BadDigest({"ExpectedDigest": told[:100], "CalculatedDigest": found})
 
 
 def _with_body(request: HttpRequest, body: bytes, trailers: Mapping[str, str]) -> HttpRequest:

@@ -103,3 +103,11 @@ async def test_not_modified_has_no_body(streaming):
     unchanged = Reader(ServiceError("", code="NotModified", status=304, headers={"etag": '"x"'}))
     answer = await ask(streaming(unchanged), **signed_object("GET", "/b/k", "", {}, b""))
     assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", '"x"')
+
+
+async def test_whole_bodies_of_s3_are_compared_with_their_md5(streaming):
+    good = signed_object("PUT", "/b", "tagging=", {"Content-MD5": "kAFQmDzST7DWlj99KOF/cg=="}, b"abc")
+    assert b"BadDigest" not in (await ask(streaming(Reader()), **good)).body
+    bad = signed_object("PUT", "/b", "tagging=", {"Content-MD5": "kAFQmDzST7DWlj99KOF/cg=="}, b"abd")
+    answer = await ask(streaming(Reader()), **bad)
+    assert (answer.status, b"BadDigest" in answer.body) == (400, True)
