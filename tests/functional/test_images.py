@@ -55,15 +55,14 @@ def ids(answer):
 async def test_an_image_of_an_instance_that_reboots_for_it(cloud, ec2, launch, record, images):
     (instance,) = await launch(BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 2}}])
     before = record(instance)
-    downs = []
     host = cloud.hosts[0]
-    original = host.volumes.upload
+    original, gate = host.volumes.upload, asyncio.Event()
 
-    async def spy(spec, on_progress):
-        downs.append(record(instance).observed)
+    async def slow(spec, on_progress):
+        await gate.wait()
         return await original(spec, on_progress)
 
-    host.volumes.upload = spy
+    host.volumes.upload = slow
     answer = await ec2.create_image(
         InstanceId=instance,
         Name="mine",
@@ -71,8 +70,10 @@ async def test_an_image_of_an_instance_that_reboots_for_it(cloud, ec2, launch, r
         TagSpecifications=[{"ResourceType": "image", "Tags": [{"Key": "a", "Value": "b"}]}],
     )
     image = answer["ImageId"]
-    assert images(image).state == "pending"
-    await cloud.until(lambda _: images(image).state == "available" and not images(image).rebooting)
+    await cloud.until(lambda _: not images(image).rebooting)
+    assert images(image).state == "pending", "the instance need not wait for the upload"
+    gate.set()
+    await cloud.until(lambda _: images(image).state == "available")
     await cloud.until(lambda _: record(instance).observed is not None and record(instance).observed.phase == "running")
     after = record(instance)
     assert (after.state, after.boot, after.imaging) == (State.RUNNING, before.boot + 1, None)
