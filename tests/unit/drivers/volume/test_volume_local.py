@@ -13,8 +13,7 @@ import pytest
 
 from pileus.base import process
 from pileus.drivers.errors import PermanentError, RetryableError
-from pileus.drivers.volume.local import qcow2
-from pileus.drivers.volume.local import LocalVolumes
+from pileus.drivers.volume.local import LocalVolumes, qcow2
 from pileus.hostapi.spec import VolumeSpec
 
 MIB = 1 << 20

@@ -86,24 +86,30 @@ async def opened(
 def _command(
     given: HandOver, layers: Sequence[DiskLayer], base: DiskLayer | None, served: socket.socket | None
 ) -> list[str]:
-    node: dict[str, Any] | None = None
+    # One node each, by name: a backing node that is written inline would be mixed with the file name in the header.
+    nodes: list[dict[str, Any]] = []
     if served is not None:
         server = {"type": "fd", "str": str(given.keep_socket(served))}
-        node = {"driver": "nbd", "server": server, "export": "base", "read-only": True}
+        nodes.append({"driver": "nbd", "server": server, "export": "base", "read-only": True})
     elif base is not None:
-        node = given.node(base, None)
+        nodes.append(given.node(base, None))
     for layer in reversed(layers):
-        node = given.node(layer, node)
-    assert node is not None, "a volume has a layer"
+        node = given.node(layer, None)
+        nodes.append(node | {"backing": f"{_EXPORT}-{len(nodes) - 1}"} if nodes else node)
+    top = f"{_EXPORT}-{len(nodes) - 1}"
     export = {
         "type": "nbd",
         "id": _EXPORT,
-        "node-name": _EXPORT,
+        "node-name": top,
         "name": _EXPORT,
         "writable": False,
         "allocation-depth": True,
     }
-    blocks = ("--blockdev", _json(node | {"node-name": _EXPORT}))
+    blocks = [
+        word
+        for number, node in enumerate(nodes)
+        for word in ("--blockdev", _json(node | {"node-name": f"{_EXPORT}-{number}"}))
+    ]
     return [*given.arguments(), *blocks, "--export", _json(export)]
 
 
