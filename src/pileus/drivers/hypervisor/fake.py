@@ -180,6 +180,8 @@ class FakeHypervisor:
             raise RetryableError(f"{instance_id} is still unplugging {disk.volume_id}")
         known = disks.get(disk.volume_id)
         if known is None:
+            if not disk.layers:
+                raise RetryableError(f"{instance_id} does not have {disk.volume_id} any more")
             self._lock(instance_id, disk)
             disks[disk.volume_id] = disk
         else:

@@ -159,3 +159,13 @@ async def test_volumes_of_one_freeze_share_an_instant_and_a_repeated_one_is_none
     assert host.freezes == [("vol-1", "vol-2")]
     assert [layer.path.name for layer in host.disks["i-1"]["vol-1"].layers] == ["fresh", "top"]
     assert not host.disks["i-1"]["vol-1"].layers[1].writable
+
+
+async def test_the_layers_of_a_disk_that_is_there_need_not_be_named() -> None:
+    host, hypervisor = await running(a_disk("vol-1"))
+    bare = msgspec.structs.replace(a_disk("vol-1"), layers=(), iops=100)
+    await hypervisor.plug("i-1", bare)
+    assert (host.disks["i-1"]["vol-1"].iops, len(host.disks["i-1"]["vol-1"].layers)) == (100, 1)
+    with pytest.raises(RetryableError):
+        await hypervisor.plug("i-1", msgspec.structs.replace(bare, volume_id="vol-2"))
+    assert host.guests["i-1"].volumes == ("vol-1",)
