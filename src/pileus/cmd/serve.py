@@ -271,7 +271,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
             uplink=settings.uplink,
             resolvers=host_resolvers(),
         ),
-        volumes=LocalVolumes(layout.root, images, blocks, clock=clock),
+        volumes=LocalVolumes(layout.root, images, blocks, tool_uid=last if os.geteuid() == 0 else None, clock=clock),
         images=images,
         conversions=QemuConversions(layout.agent / "conversions", blocks),
     )
