@@ -13,7 +13,7 @@ from pileus import __version__
 from pileus.aws.http import HttpRequest, HttpResponse
 from pileus.aws.routing import SIGNING_NAMES, Route, route
 from pileus.aws.s3_hosts import path_style, s3_region
-from pileus.aws.signing import Credential, Reason, SignatureRefused, credential_of
+from pileus.aws.signing import Credential, Kind, Reason, SignatureRefused, credential_of
 from pileus.base.clock import Clock
 from pileus.base.ids import new_request_id
 from pileus.gateway import body, browser_upload, cors, faults
@@ -135,6 +135,8 @@ class Gateway:
         if credential is None and (request.method == "POST" or not self._public):
             return  # a form of a query service; who signed it may stand in it
         if credential is not None and SIGNING_NAMES.get(credential.service) not in self._streaming_services:
+            if credential.kind is Kind.HEADER:  # of the other kinds a part may stand in the body
+                exchange.credential = credential
             return
         exchange.credential = credential
         found = self._route(exchange)
