@@ -205,12 +205,13 @@ class Bases:
         serving = {_name(source) for source in served} | {
             _name(source) for source in needed if not self.complete(source)
         }
-        for name in self._served.keys() - serving:
-            await self._served.pop(name).stop()
+        # At once, before anyone else can ask for one of them.
         if self._directory.exists():
             for path in list(self._directory.iterdir()):
                 if not path.name.startswith(".") and path.name.removesuffix(".server") not in names:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for service in [self._served.pop(name) for name in self._served.keys() - serving]:
+            await service.stop()
 
     def _socket(self, source: SourceSpec) -> Path:
         return self._directory / f"{_name(source)}.server" / _SOCKET
