@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pileus.base import process
-from pileus.drivers.errors import PermanentError
+from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.image.interface import ImageManifest
 from pileus.drivers.volume.fake import FakeVolumes
 from pileus.drivers.volume.interface import Volumes
@@ -103,3 +103,45 @@ async def test_a_volume_grows_and_never_shrinks(volumes: Volumes) -> None:
 async def test_a_volume_that_is_not_here_has_no_layers(volumes: Volumes) -> None:
     with pytest.raises(PermanentError):
         await volumes.layers("vol-9")
+
+
+async def test_a_cover_is_the_top_and_its_snapshot_is_taken_once_it_is_in_place(volumes: Volumes) -> None:
+    await volumes.ensure(spec("vol-1", image=None))
+    (bottom,) = await volumes.layers("vol-1")
+    top = await volumes.cover("vol-1", "snap-1")
+    assert top is not None
+    assert await volumes.cover("vol-1", "snap-1") == top
+    assert await volumes.uncovered("vol-1") == ("snap-1", top)
+    assert [state.snapshots for state in await volumes.observe()] == [()]
+    with pytest.raises(RetryableError):
+        await volumes.cover("vol-1", "snap-2")
+    await volumes.covered("vol-1")
+    assert await volumes.uncovered("vol-1") is None
+    assert await volumes.cover("vol-1", "snap-1") is None
+    assert [state.snapshots for state in await volumes.observe()] == [("snap-1",)]
+    assert [layer.path for layer in await volumes.layers("vol-1")] == [top.path, bottom.path]
+    assert [layer.mergeable for layer in await volumes.layers("vol-1")] == [False, True]
+
+
+async def test_layers_are_merged_once_their_snapshots_are_forgotten(volumes: Volumes) -> None:
+    await volumes.ensure(spec("vol-1", image=None))
+    for snapshot_id in ("snap-1", "snap-2"):
+        await volumes.cover("vol-1", snapshot_id)
+        await volumes.covered("vol-1")
+    assert await volumes.next_merge("vol-1") is None
+    await volumes.forget("vol-1", "snap-2")
+    assert await volumes.next_merge("vol-1") is None
+    await volumes.forget("vol-1", "snap-1")
+    middle = (await volumes.layers("vol-1"))[1].path
+    assert await volumes.next_merge("vol-1") == middle
+    await volumes.merge("vol-1", middle)
+    assert middle not in [layer.path for layer in await volumes.layers("vol-1")]
+    assert len(await volumes.layers("vol-1")) == 2
+    assert await volumes.next_merge("vol-1") is None
+
+
+async def test_instance_store_volumes_and_those_that_are_not_here_have_no_snapshots(volumes: Volumes) -> None:
+    await volumes.ensure(VolumeSpec(volume_id="vol-e", size=16 * MIB, kind="ephemeral"))
+    for volume_id in ("vol-e", "vol-9"):
+        with pytest.raises(PermanentError):
+            await volumes.cover(volume_id, "snap-1")
