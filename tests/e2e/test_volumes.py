@@ -160,7 +160,6 @@ def test_a_volume_that_is_torn_out_while_it_is_mounted(ec2: Any, pair: list[Gues
     detach(ec2, disk)
 
 
-@pytest.mark.xfail(strict=True, reason="the local volume driver does not serve shared volumes yet")
 def test_a_volume_in_two_guests_at_once(ec2: Any, pair: list[Guest], make: Any) -> None:
     disk = make(Size=4, VolumeType="io2", Iops=100, MultiAttachEnabled=True)
     for guest in pair:

@@ -22,6 +22,7 @@ from pileus.agent.loop import Loop, Signal
 from pileus.agent.metadata.service import MetadataService
 from pileus.agent.networking import NetworkKeeper
 from pileus.agent.reports import Board
+from pileus.agent.sharing import Holders
 from pileus.agent.sightings import Sightings
 from pileus.agent.snapshots import SnapshotKeeper, SnapshotSurroundings
 from pileus.agent.state import StateDirectory
@@ -30,7 +31,7 @@ from pileus.agent.uplink import Uplink
 from pileus.agent.volumes import VolumeKeeper
 from pileus.base.clock import Clock
 from pileus.drivers.errors import DriverError, RetryableError
-from pileus.drivers.hypervisor.interface import DiskLayer, Hypervisor
+from pileus.drivers.hypervisor.interface import DiskLayer, Exports, Hypervisor
 from pileus.drivers.image.conversion_interface import Conversions
 from pileus.drivers.image.interface import Images
 from pileus.drivers.network.interface import Network
@@ -43,13 +44,18 @@ log = logging.getLogger(__name__)
 
 
 class Drivers(msgspec.Struct, frozen=True, kw_only=True):
-    """One driver of each family. ``conversions`` is None on hosts that don't convert disk images."""
+    """One driver of each family.
+
+    ``conversions`` is None on hosts that don't convert disk images; ``exports`` where the volume driver serves shared
+    volumes by itself.
+    """
 
     hypervisor: Hypervisor
     network: Network
     volumes: Volumes
     images: Images
     conversions: Conversions | None = None
+    exports: Exports | None = None
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +105,7 @@ class Agent:
             size=self._volume_size,
             hold=self._chains.hold,
             layers=self._open_layers,
+            shared=self._is_shared,
             changed=self._disk_changed,
         )
         self._guests = GuestKeeper(
@@ -115,14 +122,14 @@ class Agent:
                 patience=settings.patience,
             )
         )
+        self._holders = Holders(drivers.hypervisor, drivers.exports, self._guests.holder)
         self._snapshots = SnapshotKeeper(
             SnapshotSurroundings(
                 volumes=drivers.volumes,
-                hypervisor=drivers.hypervisor,
+                holders=self._holders,
                 chains=self._chains,
                 board=self._board,
                 clock=clock,
-                holder=self._guests.holder,
                 ready=self._volume_made,
                 done=self._volume_to_tidy,
                 uploads_at_once=settings.uploads_at_once,
@@ -131,10 +138,10 @@ class Agent:
         self._volumes = VolumeKeeper(drivers.volumes, self._guests.use, self._snapshots.held, self._board, clock)
         self._upkeep = Upkeep(
             drivers.volumes,
-            drivers.hypervisor,
+            self._holders,
             self._chains,
             self._snapshots,
-            self._guests.holder,
+            self._guests.use,
             lambda _: self._look_loop.wake(),
             clock,
         )
@@ -198,6 +205,8 @@ class Agent:
         await self._metadata.open()
         await self._drivers.network.open()
         await self._drivers.volumes.open(self.open_key, self._volume_changed)
+        if self._drivers.exports is not None:
+            await self._drivers.exports.open()
         await self._drivers.hypervisor.open(self._guests.changed)
         self._look_loop = self._start_loop("volumes", self._volumes.look)
         await self._look_for_images()
@@ -208,6 +217,7 @@ class Agent:
         self._sync_loop = self._start_loop("spec to disk", self._sync_spec)
         self._start_loop("images", self._look_for_images)
         self._start_loop("survey", self._survey_everything)
+        self._start_loop("shared volumes", self._serve_again)
 
     async def _close(self) -> None:
         """Lets go of everything and touches nothing: guests, packets and volumes go on."""
@@ -221,6 +231,8 @@ class Agent:
         await self._network.close()
         await self._metadata.close()
         await self._drivers.hypervisor.close()
+        if self._drivers.exports is not None:
+            await self._drivers.exports.close()
         await self._drivers.volumes.close()
         await self._drivers.network.close()
 
@@ -287,9 +299,17 @@ class Agent:
 
     async def _open_layers(self, volume_id: str) -> tuple[DiskLayer, ...]:
         volumes = self._drivers.volumes
-        if await volumes.uncovered(volume_id) is not None and await self._guests.holder(volume_id) is None:
+        if await volumes.uncovered(volume_id) is not None and await self._holders.holder(volume_id) is None:
             await volumes.covered(volume_id)
-        return await volumes.layers(volume_id)
+        layers = await volumes.layers(volume_id)
+        return (
+            await self._holders.serve(volume_id, layers, self._volume_size(volume_id))
+            if self._is_shared(volume_id)
+            else layers
+        )
+
+    def _is_shared(self, volume_id: str) -> bool:
+        return volume_id in self._volumes.shared()
 
     def _disk_changed(self, volume_id: str, size: int | None) -> None:
         self._volumes.given(volume_id, size)
@@ -304,6 +324,15 @@ class Agent:
         self._upkeep.wake(volume_id)
 
     # What changes without anyone saying so
+
+    async def _serve_again(self) -> float:
+        """A process that served a shared volume and ended is started anew: its guests wait for it."""
+        if self._drivers.exports is not None:
+            for volume_id in self._volumes.shared():
+                if self._guests.use(volume_id) and not await self._holders.served(volume_id):
+                    async with self._chains.hold([volume_id]):
+                        await self._open_layers(volume_id)
+        return self._settings.images_interval
 
     async def _look_for_images(self) -> float:
         capacity = self._settings.capacity

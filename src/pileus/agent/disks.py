@@ -28,7 +28,9 @@ class VolumeAccess(msgspec.Struct, frozen=True, kw_only=True):
         ready: waits until a volume is there and no snapshot of it waits for its instant. Raises DriverError.
         size: the bytes that it is to have; None when the spec doesn't list it.
         hold: keeps its chain as it is meanwhile (see ``chains``).
-        layers: opens it for a guest that does not have it yet; its chain must be held.
+        layers: opens it for a guest that does not have it yet; its chain must be held. A shared volume is served anew by
+            it, with the size that it is to have.
+        shared: whether several guests may have it.
         changed: told that a guest got the volume or gave it this size, or (None) lost it.
     """
 
@@ -36,6 +38,7 @@ class VolumeAccess(msgspec.Struct, frozen=True, kw_only=True):
     size: Callable[[str], int | None]
     hold: Callable[[Collection[str]], AbstractAsyncContextManager[None]]
     layers: Callable[[str], Awaitable[tuple[DiskLayer, ...]]]
+    shared: Callable[[str], bool]
     changed: Callable[[str, int | None], None]
 
 
@@ -132,6 +135,9 @@ class GuestDisks:
                     layers = await self._volumes.layers(disk.volume_id)
                     await self._hypervisor.plug(self._instance_id, attachment(disk, layers, size))
             else:
+                if self._volumes.shared(disk.volume_id):
+                    async with self._volumes.hold([disk.volume_id]):
+                        await self._volumes.layers(disk.volume_id)
                 await self._hypervisor.plug(self._instance_id, attachment(disk, (), size))
         self._given[disk.volume_id] = disk, size
         self._volumes.changed(disk.volume_id, size)

@@ -14,10 +14,11 @@ import msgspec
 from pileus.agent.chains import Chains
 from pileus.agent.loop import Loop, Signal
 from pileus.agent.reports import Board
+from pileus.agent.sharing import Holders
 from pileus.agent.uploads import Uploads
 from pileus.base.clock import Clock
 from pileus.drivers.errors import PermanentError
-from pileus.drivers.hypervisor.interface import DiskLayer, Hypervisor
+from pileus.drivers.hypervisor.interface import DiskLayer
 from pileus.drivers.volume.interface import Volumes
 from pileus.hostapi.observation import SnapshotObservation
 from pileus.hostapi.spec import SnapshotSpec
@@ -29,18 +30,17 @@ class SnapshotSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What taking snapshots works with.
 
     Attributes:
-        holder: looks which guest's process has a volume open now; None: no one's. Raises DriverError.
+        holders: who has a volume's layers open now, and how they are frozen there.
         ready: waits until a volume that the spec lists is made. Raises DriverError.
         done: told which volumes have something to tidy up.
         uploads_at_once: how many snapshots are uploaded at the same time.
     """
 
     volumes: Volumes
-    hypervisor: Hypervisor
+    holders: Holders
     chains: Chains
     board: Board
     clock: Clock
-    holder: Callable[[str], Awaitable[str | None]]
     ready: Callable[[str], Awaitable[None]]
     done: Callable[[str], None]
     uploads_at_once: int = 1
@@ -146,7 +146,7 @@ class SnapshotKeeper:
         tops: defaultdict[str | None, dict[str, DiskLayer]] = defaultdict(dict)
         taken: list[SnapshotSpec] = []
         for member in members:
-            holder = await self._around.holder(member.volume_id)
+            holder = await self._around.holders.holder(member.volume_id)
             try:
                 await self._finish_earlier(member, holder)
                 top = await volumes.cover(member.volume_id, member.snapshot_id)
@@ -156,8 +156,8 @@ class SnapshotKeeper:
             taken.append(member)
             if top is not None:
                 tops[holder][member.volume_id] = top
-        for instance_id, layers in tops.items():
-            await self._put(instance_id, layers)
+        for holder, layers in tops.items():
+            await self._put(holder, layers)
         return taken
 
     async def _finish_earlier(self, member: SnapshotSpec, holder: str | None) -> None:
@@ -166,9 +166,9 @@ class SnapshotKeeper:
         if earlier is not None and earlier[0] != member.snapshot_id:
             await self._put(holder, {member.volume_id: earlier[1]})
 
-    async def _put(self, instance_id: str | None, layers: dict[str, DiskLayer]) -> None:
-        if instance_id is not None:
-            await self._around.hypervisor.freeze(instance_id, layers)
+    async def _put(self, holder: str | None, layers: dict[str, DiskLayer]) -> None:
+        if holder is not None:
+            await self._around.holders.freeze(holder, layers)
         for volume_id in layers:
             await self._around.volumes.covered(volume_id)
 

@@ -4,38 +4,38 @@ Used by ``agent``. One loop for each volume that had something to tidy.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from pileus.agent.chains import Chains
 from pileus.agent.loop import Loop
+from pileus.agent.sharing import Holders
 from pileus.agent.snapshots import SnapshotKeeper
 from pileus.base.clock import Clock
-from pileus.drivers.hypervisor.interface import Hypervisor
 from pileus.drivers.volume.interface import Volumes, VolumeState
 
 _INTERRUPTED = 1.0
 
 
 class Upkeep:
-    """``holder`` looks which guest's process has a volume open; ``changed`` is told whose state is another now."""
+    """``in_use`` says whether a guest has a volume, or is to have it; ``changed`` is told whose state is another now."""
 
     def __init__(
         self,
         volumes: Volumes,
-        hypervisor: Hypervisor,
+        holders: Holders,
         chains: Chains,
         snapshots: SnapshotKeeper,
-        holder: Callable[[str], Awaitable[str | None]],
+        in_use: Callable[[str], bool],
         changed: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._volumes = volumes
-        self._hypervisor = hypervisor
+        self._holders = holders
         self._chains = chains
         self._snapshots = snapshots
-        self._holder = holder
+        self._in_use = in_use
         self._changed = changed
         self._clock = clock
         self._loops: dict[str, Loop] = {}
@@ -52,7 +52,9 @@ class Upkeep:
         for volume_id in self._loops.keys() - states.keys():
             await self._loops.pop(volume_id).stop()
         for volume_id, state in states.items():
-            due = state.base_ready or state.snapshots or volume_id in self._loops
+            due = (
+                state.base_ready or state.snapshots or volume_id in self._loops or await self._holders.served(volume_id)
+            )
             if due or await self._volumes.next_merge(volume_id, self._snapshots.parents(volume_id)) is not None:
                 self.wake(volume_id)
 
@@ -72,6 +74,8 @@ class Upkeep:
                 await self._volumes.forget(volume_id, snapshot_id)
         if state.base_ready:
             await self._swap_base(volume_id)
+        if await self._holders.served(volume_id) and not self._in_use(volume_id):
+            await self._release(volume_id)
         return await self._merge_all(volume_id)
 
     async def _swap_base(self, volume_id: str) -> None:
@@ -79,9 +83,16 @@ class Upkeep:
             base = await self._volumes.base(volume_id)
             if base is None:
                 return
-            if (holder := await self._holder(volume_id)) is not None:
-                await self._hypervisor.swap_base(holder, volume_id, base)
+            if (holder := await self._holders.holder(volume_id)) is not None:
+                await self._holders.swap_base(holder, volume_id, base)
             await self._volumes.base_swapped(volume_id)
+        self._changed(volume_id)
+
+    async def _release(self, volume_id: str) -> None:
+        """A guest that gets the volume holds its chain from before it is served until it has it."""
+        async with self._chains.hold([volume_id]):
+            if not self._in_use(volume_id):
+                await self._holders.release(volume_id)
         self._changed(volume_id)
 
     async def _merge_all(self, volume_id: str) -> float | None:
@@ -96,9 +107,9 @@ class Upkeep:
     async def _merge(self, volume_id: str, layer: Path) -> None:
         if self._snapshots.reading(volume_id):
             return
-        holder = await self._holder(volume_id)
+        holder = await self._holders.holder(volume_id)
         if holder is None:
             await self._volumes.merge(volume_id, layer)
         else:
-            await self._hypervisor.merge(holder, volume_id, layer)
+            await self._holders.merge(holder, volume_id, layer)
             await self._volumes.merged(volume_id, layer)

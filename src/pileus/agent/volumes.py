@@ -50,6 +50,12 @@ class VolumeKeeper:
         spec = self._specs.get(volume_id)
         return None if spec is None else spec.size
 
+    def shared(self) -> frozenset[str]:
+        """The volumes that several guests may have at once, as the spec says."""
+        return frozenset(
+            volume_id for volume_id, spec in self._specs.items() if spec.shared and spec.state == "present"
+        )
+
     def accept(self, specs: Iterable[VolumeSpec]) -> None:
         """Takes a new spec. A volume that it no longer lists stays on the host."""
         wanted = {spec.volume_id: spec for spec in specs}

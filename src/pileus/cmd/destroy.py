@@ -16,6 +16,11 @@ async def destroy_everything(layout: Layout, settings: Config) -> None:
         for guest in await drivers.hypervisor.observe():
             await drivers.hypervisor.remove(guest.instance_id)
         await drivers.hypervisor.close()
+        if drivers.exports is not None:
+            await drivers.exports.open()
+            for volume_id in await drivers.exports.observe():
+                await drivers.exports.stop(volume_id)
+            await drivers.exports.close()
         await drivers.network.destroy()
     for path in layout.root.iterdir() if layout.root.exists() else ():
         if path not in {layout.images, layout.config_file}:

@@ -245,6 +245,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     """The drivers of this host: QEMU, Linux networking, local volumes and images."""
     from pileus.agent.agent import Drivers
     from pileus.drivers.hypervisor.qemu import QemuHypervisor
+    from pileus.drivers.hypervisor.qemu.exports import Exports
     from pileus.drivers.image.conversion import QemuConversions
     from pileus.drivers.image.local import LocalImages
     from pileus.drivers.network.linux.network import LinuxNetwork
@@ -274,6 +275,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
         volumes=LocalVolumes(layout.root, images, blocks, tool_uid=last if os.geteuid() == 0 else None, clock=clock),
         images=images,
         conversions=QemuConversions(layout.agent / "conversions", blocks),
+        exports=Exports(layout.root, clock=clock),
     )
 
 

@@ -207,3 +207,46 @@ class Hypervisor(Protocol):
     async def screenshot(self, instance_id: str) -> bytes:
         """The screen as PNG. Raises PermanentError when the guest is not running."""
         ...
+
+
+class Exports(Protocol):
+    """Volumes that several guests have at once: a process of its own holds each one's layers and serves it to the guests.
+
+    All calls are idempotent, keyed by volume id, and safe to kill at any instruction. The processes outlive the agent.
+    """
+
+    async def open(self) -> None:
+        """Finds what is served already."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the processes without touching them."""
+        ...
+
+    async def ensure(self, disk: Disk) -> DiskLayer:
+        """Serves the volume, with this size and these limits; returns the one layer that each of its guests gets.
+
+        Raises:
+            PermanentError: a file is missing or damaged, or a key is wrong. RetryableError: anything else.
+        """
+        ...
+
+    async def freeze(self, volume_id: str, top: DiskLayer) -> None:
+        """As ``Hypervisor.freeze``. A volume that is not served is left alone."""
+        ...
+
+    async def merge(self, volume_id: str, layer: Path) -> None:
+        """As ``Hypervisor.merge``. A volume that is not served is left alone."""
+        ...
+
+    async def swap_base(self, volume_id: str, base: DiskLayer) -> None:
+        """As ``Hypervisor.swap_base``. A volume that is not served is left alone."""
+        ...
+
+    async def stop(self, volume_id: str) -> None:
+        """Ends the process once everything is written back. No guest may have the volume any more."""
+        ...
+
+    async def observe(self) -> Sequence[str]:
+        """The volumes that are served now."""
+        ...
