@@ -85,7 +85,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.simulated_hosts < 1:
             raise ValueError(f"simulated_hosts {self.simulated_hosts} is not positive")
         if self.block_collection_interval <= 0 or self.block_grace < 0 or self.block_check_rate < 0:
-            raise ValueError("block_collection_interval must be positive, block_grace and block_check_rate not negative")
+            raise ValueError(
+                "block_collection_interval must be positive, block_grace and block_check_rate not negative"
+            )
 
     @property
     def default_region(self) -> str:
