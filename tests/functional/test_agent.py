@@ -11,7 +11,7 @@ from pileus.drivers.errors import PermanentError, RetryableError, UnknownOutcome
 from pileus.drivers.hypervisor.interface import GuestState
 from pileus.drivers.image.fake import DEBIAN, TINY, FakeImages
 from pileus.hostapi.link import ConsoleError
-from pileus.hostapi.spec import VolumeSpec
+from pileus.hostapi.spec import DiskSpec, HostSpec, VolumeSpec
 
 
 @pytest.fixture
@@ -122,6 +122,65 @@ async def test_a_volume_that_can_not_be_made_fails_its_guest(world: World) -> No
         await until(lambda: control.phase("i-1") == "failed")
         assert control.volumes["vol-1"].phase == "failed"
         assert "no space" in control.guests["i-1"].detail
+
+
+REFUSED = "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state"
+
+
+async def test_a_volume_that_could_not_be_made_is_made_when_its_guest_is_started_again(world: World) -> None:
+    """The key was disabled; nothing in the volume's own spec says that it is enabled now."""
+    world.volumes.fail_next = PermanentError(REFUSED)
+    async with world.control_plane() as control, world.agent():
+        await world.push(host_spec(1, guest_spec(1)))
+        await until(lambda: control.phase("i-1") == "failed")
+        await world.push(host_spec(2, guest_spec(1, power="cut")))
+        await until(lambda: control.phase("i-1") not in {"", "failed"})
+        await world.push(host_spec(3, guest_spec(1, boot=2)))
+        await until(lambda: control.phase("i-1") == "running")
+        await until(lambda: control.volumes["vol-1"].phase == "present")
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["not made yet", "made long ago"])
+async def test_a_disk_that_was_refused_is_tried_again_when_it_is_attached_again(world: World, made: bool) -> None:
+    first = guest_spec(1)
+    second = DiskSpec(volume_id="vol-2", index=1, device_name="/dev/sdf", serial="vol2")
+    base = host_spec(1, first)
+    volumes = (*base.volumes, VolumeSpec(volume_id="vol-2", size=1 << 30))
+
+    def failures() -> int:
+        told = [one for report in control.reports if not report.full for one in report.volumes]
+        return sum(one.volume_id == "vol-2" and one.phase == "failed" and REFUSED in one.detail for one in told)
+
+    def refuse() -> None:
+        if made:
+            world.volumes.damaged["vol-2"] = REFUSED
+        else:
+            world.volumes.fail_next = PermanentError(REFUSED)
+
+    def spec(revision: int, *disks: DiskSpec, wiring: int) -> HostSpec:
+        guest = replace(first, disks=(*first.disks, *disks), wiring=wiring)
+        return replace(base, revision=revision, guests=(guest,), volumes=volumes)
+
+    async with world.control_plane() as control, world.agent():
+        await world.push(base)
+        await until(lambda: control.phase("i-1") == "running")
+        if made:
+            await world.push(spec(2, wiring=0))
+            await until(lambda: "vol-2" in control.volumes)
+        refuse()
+        await world.push(spec(3, second, wiring=1))
+        await until(lambda: failures() == 1)
+        await world.push(spec(4, wiring=2))
+        await until(lambda: control.guests["i-1"].wiring == 2)
+        refuse()
+        await world.push(spec(5, second, wiring=3))
+        await until(lambda: failures() == 2)  # each attempt has its answer
+        await world.push(spec(6, wiring=4))
+        await until(lambda: control.guests["i-1"].wiring == 4)
+        world.volumes.damaged.clear()
+        await world.push(spec(7, second, wiring=5))
+        await until(lambda: "vol-2" in control.guests["i-1"].volumes)
+        await until(lambda: control.volumes["vol-2"].phase == "present")
 
 
 async def test_an_old_spec_is_refused_also_after_a_restart(world: World) -> None:

@@ -264,12 +264,13 @@ class Agent:
 
     def _distribute(self, spec: HostSpec) -> None:
         """Everyone starts on their part at once; guests wait for what they need of the others."""
+        asked_for = _asked_for(self._spec, spec)
         self._spec = spec
         self._metadata.accept(spec.guests)
         self._network.accept(spec.revision, spec.network)
         self._snapshots.accept(spec.snapshots)
         self._conversions.accept(spec.conversions)
-        self._volumes.accept(spec.volumes)
+        self._volumes.accept(spec.volumes, asked_for)
         self._guests.accept(spec.guests)
 
     async def _prepare(self, guest: GuestSpec) -> None:
@@ -356,3 +357,15 @@ class Agent:
         await self._network.survey()
         self._board.want_full()
         return self._settings.survey_interval
+
+
+def _asked_for(before: HostSpec | None, spec: HostSpec) -> frozenset[str]:
+    """The volumes of guests that are started, or whose disks are asked about, since the spec before."""
+    guests = before.guests if before is not None else ()
+    known = {(guest.instance_id, guest.boot, guest.wiring) for guest in guests}
+    return frozenset(
+        disk.volume_id
+        for guest in spec.guests
+        if (guest.instance_id, guest.boot, guest.wiring) not in known
+        for disk in guest.disks
+    )

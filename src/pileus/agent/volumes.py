@@ -1,7 +1,7 @@
 """Keeps the volumes of this host as its spec says. One loop per volume."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pileus.agent.loop import Loop, Signal
 from pileus.agent.reports import Board
@@ -56,13 +56,18 @@ class VolumeKeeper:
             volume_id for volume_id, spec in self._specs.items() if spec.shared and spec.state == "present"
         )
 
-    def accept(self, specs: Iterable[VolumeSpec]) -> None:
-        """Takes a new spec. A volume that it no longer lists stays on the host."""
+    def accept(self, specs: Iterable[VolumeSpec], asked_for: Collection[str] = ()) -> None:
+        """Takes a new spec. A volume that it no longer lists stays on the host.
+
+        ``asked_for`` are those that a guest is to have anew: what failed may work now (a key that is enabled again).
+        """
         wanted = {spec.volume_id: spec for spec in specs}
         for volume_id in self._specs.keys() - wanted.keys():
             self._made.pop(volume_id, None)
         changed = [spec for spec in wanted.values() if self._specs.get(spec.volume_id) != spec]
         self._specs = wanted
+        for volume_id in asked_for:
+            self._forget_trouble(volume_id)
         for spec in changed:
             self._failed.pop(spec.volume_id, None)
             self.wake(spec.volume_id)
@@ -138,6 +143,13 @@ class VolumeKeeper:
                 self._failed[volume_id] = str(error)
             self._board.put_volume(VolumeObservation(volume_id=volume_id, phase="failed", detail=str(error)))
         self._settled.fire()
+
+    def _forget_trouble(self, volume_id: str) -> None:
+        """What was said of it is no answer to what is asked now: if it fails again, that is said again."""
+        if self._failed.pop(volume_id, None) is not None:
+            self._board.drop(volume_id)
+            self.wake(volume_id)
+        self._tell(volume_id)
 
     def _grows_in_guest(self, spec: VolumeSpec) -> bool:
         """A volume that a guest has open is grown by whoever keeps that guest's disks, and then is what it should be."""
