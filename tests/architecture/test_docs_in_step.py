@@ -8,7 +8,7 @@ import click
 import msgspec
 import pytest
 
-from pileus.base.config import Config, RegionConfig
+from pileus.base.config import Config, ObjectsConfig, RegionConfig
 from pileus.cmd.main import main
 from pileus.services.registry import SERVICES
 
@@ -29,6 +29,7 @@ def test_every_setting_is_described():
     told = {name for line in CONFIGURATION.splitlines() for name in re.findall(r"`([\w.]+)`", line.partition(" | ")[0])}
     settings = {field.name for field in msgspec.structs.fields(Config)}
     settings |= {f"regions.{field.name}" for field in msgspec.structs.fields(RegionConfig)}
+    settings |= {f"objects.{field.name}" for field in msgspec.structs.fields(ObjectsConfig)}
     assert settings <= told
 
 

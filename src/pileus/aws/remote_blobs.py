@@ -7,15 +7,81 @@ gives the exceptions to raise when the other S3 does not answer, and when it is 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.session import Session
 
 T = TypeVar("T")
 
+_THREADS = 16
 _MISSING = {"NoSuchKey", "404"}
 _FULL = {"InsufficientCapacity", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
+
+
+class BucketAnswer(Enum):
+    """What came of trying a bucket."""
+
+    WELL = auto()
+    REFUSED = auto()
+    SILENT = auto()
+
+
+class Place(Protocol):
+    """How a bucket is reached: ``pileus.base.config.ObjectsConfig`` says what each is."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def addressing(self) -> Literal["path", "virtual"]: ...
+    @property
+    def certificates(self) -> str | None: ...
+
+
+def connect(place: Place, secret_key: str, *, patience: float = 30, attempts: int = 4) -> Any:
+    """A botocore client. ``patience``: seconds that it waits for a connection and for each answer, ``attempts`` times.
+
+    It asks for nothing that only newer services know: checksums are sent where the operation demands one.
+    """
+    return Session().create_client(
+        "s3",
+        endpoint_url=place.endpoint,
+        region_name=place.region,
+        verify=place.certificates,
+        aws_access_key_id=place.access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(
+            connect_timeout=min(patience, 5),
+            read_timeout=patience,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            max_pool_connections=_THREADS,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": place.addressing},
+        ),
+    )
+
+
+def try_out(client: Any, bucket: str, key: str) -> tuple[BucketAnswer, str]:
+    """Puts, lists, reads and deletes a small object; what it was answered, and the reason where that was not well."""
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=b"trial")
+        client.list_objects_v2(Bucket=bucket, Prefix=key)
+        client.get_object(Bucket=bucket, Key=key)["Body"].close()
+        client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}], "Quiet": True})
+    except ClientError as error:
+        passing = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        return BucketAnswer.SILENT if passing else BucketAnswer.REFUSED, str(error)
+    except (BotoCoreError, HTTPClientError) as error:
+        return BucketAnswer.SILENT, str(error)
+    return BucketAnswer.WELL, ""
 
 
 class RemoteBucket:
@@ -28,7 +94,7 @@ class RemoteBucket:
         *,
         unavailable: Callable[[str], Exception],
         full: Callable[[str], Exception],
-        threads: int = 16,
+        threads: int = _THREADS,
     ) -> None:
         self._client = client
         self._bucket = bucket

@@ -3,6 +3,7 @@
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -27,6 +28,36 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             IPv4Network(cidr)
 
 
+class ObjectsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bucket of another S3 that keeps the bytes of objects.
+
+    Attributes:
+        endpoint: its URL. region: for signatures. addressing: whether the bucket is in the path or in the host's name.
+        bucket: must be there already. prefix: of all keys; below it every cloud has a folder of its own.
+        access_key: of somebody who may put, get, list and delete in it.
+        secret_key_file: holds the secret access key; None: the environment variable PILEUS_OBJECTS_SECRET_KEY does.
+        certificates: a PEM file of certificates to trust instead of the system's.
+    """
+
+    endpoint: str
+    bucket: str
+    access_key: str
+    secret_key_file: str | None = None
+    region: str = "us-east-1"
+    prefix: str = ""
+    addressing: Literal["path", "virtual"] = "path"
+    certificates: str | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("endpoint must be a URL like https://s3.example.net, without keys in it")
+        if not self.bucket or "/" in self.bucket or not self.access_key:
+            raise ValueError("bucket and access_key must be given")
+        if len(self.prefix.encode()) > 512:
+            raise ValueError("prefix is longer than 512 bytes")
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. The first region is the default one.
 
@@ -43,6 +74,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         launch_watchdog: seconds without any console output after which a launch is reset.
         volume_modification_wait: seconds from one ModifyVolume to the next of the same volume.
         instance_store_limit: GiB that a disk of an instance store has at most; None: as much as its type says.
+        objects: where the bytes of objects are kept; None: below the data directory.
         block_collection_interval: seconds from one collection of unused snapshot blocks to the next.
         block_grace: seconds for which a block is kept after it was last written or asked for, needed or not.
         block_check_rate: MiB a second at which stored snapshot blocks are checked for damage; 0: they are not.
@@ -66,6 +98,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     launch_watchdog: float = 120.0
     volume_modification_wait: float = 21600.0
     instance_store_limit: int | None = None
+    objects: ObjectsConfig | None = None
     block_collection_interval: float = 3600.0
     block_grace: float = 3600.0
     block_check_rate: float = 4.0

@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
+import click
 import msgspec
 
 from pileus.base.config import Config
 from pileus.catalogue import zones
+from pileus.cmd.elsewhere import check_objects
 from pileus.cmd.errors import CloudError
 from pileus.cmd.layout import Layout
 from pileus.cmd.privileges import bound_to_parent, unprivileged
@@ -17,10 +19,13 @@ def supervisor_command(layout: Layout, settings: Config, *, simulate: bool) -> l
     """The command that runs the cloud in the foreground. The agent alone keeps privileges, and only with real guests.
 
     Raises:
-        CloudError: a region or zone that AWS does not have.
-        OSError: the certificate or its key can't be read.
+        CloudError: a region or zone that AWS does not have; another S3 for objects that can't be used.
+        OSError: a certificate, its key, or a file with a secret can't be read.
     """
     _check(settings)
+    warning = check_objects(layout, settings)
+    if warning is not None:
+        click.echo(warning, err=True)
     serve = [
         *(sys.executable, "-m", "pileus.cmd.main"),
         *("--data-dir", str(layout.root), "--port", str(settings.port), "serve"),

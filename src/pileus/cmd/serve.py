@@ -16,6 +16,7 @@ from pileus.base import log
 from pileus.base.clock import Clock, SystemClock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer, key_of_text, load_or_create_key
+from pileus.cmd.elsewhere import SECRET_KEY, open_elsewhere
 from pileus.cmd.layout import Layout
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def run(process: str, main: Coroutine[Any, Any, None]) -> None:
     import uvloop
 
     log.configure(process)
+    if process != "api":
+        os.environ.pop(SECRET_KEY, None)
     gc.disable()  # until ``_started``: a start makes much that stays and nothing to collect
     # A fault must not write secrets to a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -104,7 +107,9 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     clock = SystemClock()
     store = open_store(layout.store_url(settings), KINDS, clock)
     sealer = _sealer(layout)
-    objects = LazyObjects(lambda: ObjectStore(layout.objects, clock, None))
+    elsewhere = open_elsewhere(layout, settings)
+    os.environ.pop(SECRET_KEY, None)  # programs that this process starts don't inherit it
+    objects = LazyObjects(lambda: ObjectStore(layout.objects, clock, elsewhere.blobs if elsewhere else None))
     env = Environment(
         config=settings,
         clock=clock,
@@ -151,6 +156,8 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
         ageing.cancel()
         transfers.cancel()
         await objects.close()
+        if elsewhere is not None:
+            await elsewhere.close()
         store.close()
 
 

@@ -76,10 +76,11 @@ class RemoteBlobs:
         after = last = ""
         while page := await self._bucket.list(self._prefix, after):
             for key in page:
-                name = key.removeprefix(self._prefix).split("/")[1]
-                if name != last:
-                    yield name
-                last = name
+                parts = key.removeprefix(self._prefix).split("/")
+                if len(parts) != 3 or parts[1] == last:
+                    continue  # no piece of a blob, or one more of the same
+                last = parts[1]
+                yield last
             after = page[-1]
 
     def _folder(self, name: str) -> str:
