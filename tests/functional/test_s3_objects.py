@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import logging
 import zlib
 from datetime import timedelta
 from urllib.parse import quote
@@ -158,6 +159,44 @@ async def test_conditional_writes(s3):
     await put(s3, "key", b"2", IfMatch=first["ETag"])
     assert await read(s3, "key") == b"2"
     assert await s3.refusal("put_object", Bucket=BUCKET, Key="none", Body=b"", IfMatch='"x"') == ("NoSuchKey", 404)
+
+
+async def test_conditional_deletes(s3):
+    """As Amazon S3 was seen to answer: a condition on an object that is not there fails."""
+    etag = (await put(s3, "key", b"1"))["ETag"]
+    wanted = {"Bucket": BUCKET, "Key": "key"}
+    assert await s3.refusal("delete_object", **wanted, IfMatch='"x"') == ("PreconditionFailed", 412)
+    assert await read(s3, "key") == b"1"
+    await s3.delete_object(**wanted, IfMatch=etag)
+    for condition in (etag, "*"):
+        assert await s3.refusal("delete_object", **wanted, IfMatch=condition) == ("NoSuchKey", 404)
+    answer = await s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "key", "ETag": etag}, {"Key": "none"}]})
+    assert [one["Code"] for one in answer["Errors"]] == ["NoSuchKey"]
+    assert [one["Key"] for one in answer["Deleted"]] == ["none"]
+    await s3.delete_object(**wanted)  # without a condition it is as good as done
+    await s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    etag = (await put(s3, "key", b"2"))["ETag"]
+    assert (await s3.delete_object(**wanted, IfMatch=etag))["DeleteMarker"]
+    assert await s3.refusal("delete_object", **wanted, IfMatch=etag) == ("NoSuchKey", 404)
+
+
+@pytest.mark.parametrize("operation", ["get", "copy"])
+async def test_what_is_damaged_is_an_error(s3, directory, caplog, operation):
+    """Told before a status is out, and the log names the object."""
+    await put(s3, "key", bytes(100_000))
+    (blob,) = [path for path in (directory / "objects" / "blobs").rglob("*") if path.is_file()]
+    stored = bytearray(blob.read_bytes())
+    stored[100] ^= 1
+    blob.write_bytes(stored)
+    with caplog.at_level(logging.ERROR, "pileus.services.s3"):
+        if operation == "get":
+            refused = await s3.refusal("get_object", Bucket=BUCKET, Key="key")
+        else:
+            # Other encryption: the bytes can't be shared, they must be read.
+            params = {"CopySource": f"{BUCKET}/key", "ServerSideEncryption": "aws:kms"}
+            refused = await s3.refusal("copy_object", Bucket=BUCKET, Key="to", **params)
+    assert refused == ("InternalError", 500)
+    assert f"{BUCKET}/key" in {getattr(line, "object", "") for line in caplog.records}
 
 
 async def test_overridden_headers(s3, cloud):

@@ -31,6 +31,11 @@ class Source(msgspec.Struct, frozen=True):
         """The version that is open."""
         return self.reading.version
 
+    @property
+    def name(self) -> str:
+        """``bucket/key``, for the log."""
+        return f"{self.version.bucket}/{self.version.key}"
+
 
 async def _open(context: Context, params: Params) -> Source:
     """Opens what x-amz-copy-source names. Raises S3Error."""
@@ -96,7 +101,7 @@ async def copy_object(context: Context, params: Params) -> dict[str, Any]:
             if before.mode == "AES256":
                 chosen, data_key = before, source.key
         given = _attributes(gate, params, source, attributes.of_new(gate, _without_copied(params), chosen))
-        with told():
+        with told(source.name):
             made = await gate.objects.copy(
                 source.reading,
                 gate.bucket.name,
@@ -173,7 +178,7 @@ async def upload_part_copy(context: Context, params: Params) -> dict[str, Any]:
     source = await _open(context, params)
     try:
         first, last = _part_range(params.get("CopySourceRange"), source.version.size)
-        with told():
+        with told(source.name):
             part = await gate.objects.copy_part(
                 source.reading,
                 gate.bucket.name,

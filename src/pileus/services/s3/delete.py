@@ -27,8 +27,8 @@ async def delete_object(context: Context, params: Params) -> dict[str, Any]:
         (done,) = await gate.objects.delete(
             gate.bucket.name, [wanted], owner=gate.bucket.account, bypass=_bypass(gate, params, params["Key"])
         )
-        if isinstance(done, NoSuchKey):
-            return {}  # what is not there meets every condition
+        if isinstance(done, NoSuchKey) and conditions.if_match is None:
+            return {}  # what is not there has every size and every date
         if not isinstance(done, Deleted):
             raise done
     return {"DeleteMarker": done.delete_marker or None, "VersionId": done.version_id}
@@ -59,7 +59,7 @@ async def delete_objects(context: Context, params: Params) -> dict[str, Any]:
         )
     deleted: list[dict[str, Any]] = []
     for one, outcome in zip(wanted, outcomes, strict=True):
-        if isinstance(outcome, NoSuchKey):
+        if isinstance(outcome, NoSuchKey) and one.conditions.if_match is None:
             deleted.append({"Key": one.key})
         elif isinstance(outcome, ObjectsError):
             errors.append(_error(one.key, one.version_id, translated(outcome)))

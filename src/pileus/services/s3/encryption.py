@@ -10,12 +10,14 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from hashlib import md5
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import msgspec
 
 from pileus.engines.objects.model import Bucket, Encryption
 from pileus.operations import keys
+from pileus.operations.call import Call
 from pileus.operations.context import Context
 from pileus.operations.keys import KeyUse
 from pileus.services.s3 import documents
@@ -123,6 +125,20 @@ def _unwrapped(context: Context, encryption: Encryption) -> bytes:
         use = KeyUse(identity=context.call.identity, operation="Decrypt", context=bound, service="s3")
         keys.check_use(context.view, sealer, key, use)
         return keys.unwrap(context.view, sealer, region, encryption.wrapped, bound)
+
+
+def check_transport(call: Call, params: Mapping[str, Any]) -> None:
+    """A customer's key comes over TLS, as in S3, or over loopback, where it was on no wire. Raises S3Error."""
+    if call.secure or not any("SSECustomerKey" in name for name in params):
+        return
+    address = ip_address(call.source_address) if call.source_address else None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address is None or not address.is_loopback:
+        raise S3Error(
+            "InvalidRequest",
+            "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection.",
+        )
 
 
 def customer_key(params: Mapping[str, Any], prefix: str = "") -> bytes | None:

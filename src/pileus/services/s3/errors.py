@@ -3,15 +3,19 @@
 Source: Amazon S3 API reference, "Error responses".
 """
 
-from collections.abc import AsyncIterator, Generator, Mapping
+import logging
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import format_datetime
 
 from pileus.base.errors import ServiceError
 from pileus.engines.objects import errors as engine
-from pileus.engines.objects.errors import ObjectsError
+from pileus.engines.objects.errors import Damaged, ObjectsError
+from pileus.engines.objects.keys import MAX_KEY
 from pileus.operations.keys import KmsError
+
+_log = logging.getLogger(__name__)
 
 
 class S3Error(ServiceError):
@@ -84,6 +88,7 @@ _ERRORS: Mapping[str, tuple[int, str]] = {
     "InvalidRequest": (400, "Invalid Request"),
     "InvalidStorageClass": (400, "The storage class you specified is not valid"),
     "InvalidTag": (400, "The tag provided was not a valid tag."),
+    "InvalidURI": (400, "Couldn't parse the specified URI."),
     "KeyTooLongError": (400, "Your key is too long"),
     "MalformedACLError": (
         400,
@@ -147,10 +152,16 @@ def malformed(message: str | None = None) -> S3Error:
 
 
 @contextmanager
-def told() -> Generator[None]:
-    """Turns what the object store, or KMS for it, finds wrong into S3's errors."""
+def told(name: str = "") -> Generator[None]:
+    """Turns what the object store, or KMS for it, finds wrong into S3's errors.
+
+    ``name`` is the ``bucket/key`` that is read, for the log: whoever looks after the cloud must learn which one is damaged.
+    """
     try:
         yield
+    except Damaged as error:
+        _log.error("a damaged object", extra={"object": name, "blob": error.blob, "reason": error.reason})
+        raise translated(error) from error
     except ObjectsError as error:
         raise translated(error) from error
     except KmsError as error:
@@ -172,6 +183,11 @@ def translated(error: ObjectsError) -> ServiceError:  # noqa: C901, PLR0911, PLR
             return S3Error("InvalidBucketState")
         case engine.LockNotEnabled():
             return S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration")
+        case engine.InvalidKey():
+            size = len(error.key.encode(errors="replace"))
+            if size <= MAX_KEY:
+                return S3Error("InvalidURI")
+            return S3Error("KeyTooLongError", fields={"Size": size, "MaxSizeAllowed": MAX_KEY})
         case engine.NoSuchKey():
             headers = {}
             if error.delete_marker is not None:
@@ -218,6 +234,14 @@ def translated(error: ObjectsError) -> ServiceError:  # noqa: C901, PLR0911, PLR
                 f"The upload was created using a {error.algorithm.lower()} checksum. The complete request must include "
                 f"the checksum for each part. It was missing for part {error.number} in the request.",
             )
+        case engine.ChecksumTypeMismatch():
+            return S3Error(
+                "InvalidRequest",
+                f"Checksum Type mismatch occurred, expected checksum Type: {error.expected.lower() or 'null'}, "
+                f"actual checksum Type: {error.actual.lower()}",
+            )
+        case engine.Damaged():
+            return S3Error("InternalError")
         case engine.InvalidRange():
             fields = {"RangeRequested": f"bytes={error.first}-{error.last}", "ActualObjectSize": error.size}
             return S3Error("InvalidRange", fields=fields)
@@ -231,10 +255,3 @@ def translated(error: ObjectsError) -> ServiceError:  # noqa: C901, PLR0911, PLR
             return S3Error("ServiceUnavailable")
         case _:
             raise error
-
-
-async def told_stream(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same for bytes on their way out."""
-    with told():
-        async for piece in stream:
-            yield piece

@@ -14,7 +14,7 @@ from pileus.engines.objects.interface import Objects
 from pileus.engines.objects.model import Bucket, ObjectVersion
 from pileus.operations.call import Identity
 from pileus.operations.context import Context
-from pileus.services.s3 import access, acl, documents
+from pileus.services.s3 import access, acl, documents, encryption
 from pileus.services.s3.acl import Permission
 from pileus.services.s3.errors import S3Error, denied, told
 
@@ -158,8 +158,10 @@ async def enter(context: Context, params: Mapping[str, Any], *, anywhere: bool =
     ``anywhere``: whether the operation answers whatever region the request was signed for.
 
     Raises:
-        S3Error: there is no such bucket, it is another's than expected, or it is in another region.
+        S3Error: there is no such bucket, it is another's than expected, it is in another region, or a customer's key came
+            over a network that others can read.
     """
+    encryption.check_transport(context.call, params)
     name = params["Bucket"]
     with told():
         bucket = await context.env.objects().bucket(name)

@@ -32,12 +32,14 @@ async def get_object(context: Context, params: Params) -> Reply:
     try:
         result, span, status = _read(gate, params, reading.version)
         key = encryption.open_key(context, reading.version.attributes.encryption, params)
-        with told():
+        with told(f"{gate.bucket.name}/{params['Key']}"):
             stream = reading.stream(key=key) if span is None else reading.stream(*span, key=key)
+        sending = _Sending(reading, stream)
+        await sending.begin()
     except BaseException:
         await reading.close()
         raise
-    return Reply(result={**result, "Body": _Sending(reading, stream)}, status=status)
+    return Reply(result={**result, "Body": sending}, status=status)
 
 
 class _Sending:
@@ -46,12 +48,23 @@ class _Sending:
     def __init__(self, reading: Reading, stream: AsyncIterator[bytes]) -> None:
         self._reading = reading
         self._stream = stream
+        self._name = f"{reading.version.bucket}/{reading.version.key}"
+        self._first: bytes | None = None
+
+    async def begin(self) -> None:
+        """Reads ahead, while an error can still be told: the status is not yet out."""
+        with told(self._name):
+            self._first = await anext(self._stream, None)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        return await anext(self._stream)
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        with told(self._name):
+            return await anext(self._stream)
 
     async def aclose(self) -> None:
         """Lets the object go."""
