@@ -114,3 +114,27 @@ def completed(ec2: Any, snapshot_id: str, seconds: float = 300) -> Any:
 def root_volume(guest: Guest) -> str:
     """The id of a guest's root volume."""
     return guest.describe()["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+
+
+def attach(ec2: Any, volume_id: str, guest: Guest, login: Login, name: str = "/dev/sdf") -> str:
+    """The device of a volume in a guest that did not have it."""
+    ec2.attach_volume(VolumeId=volume_id, InstanceId=guest.id, Device=name)
+    return eventually(lambda: device_of(login, volume_id), 90)
+
+
+def device_of(login: Login, volume_id: str) -> str:
+    """The device of a volume in a guest; "" where it has none."""
+    found = login.try_run(f"grep -l {volume_id.replace('-', '')} /sys/block/*/serial").stdout.split()
+    return f"/dev/{found[0].split('/')[3]}" if found else ""
+
+
+def available(ec2: Any, volume_id: str, seconds: float = 60) -> None:
+    """Waits until a volume is in no guest."""
+    eventually(lambda: ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "available", seconds)
+
+
+def detach_and_delete(ec2: Any, volume_id: str) -> None:
+    """Takes a volume out of its guest, whatever that says, and deletes it."""
+    ec2.detach_volume(VolumeId=volume_id, Force=True)
+    available(ec2, volume_id)
+    ec2.delete_volume(VolumeId=volume_id)

@@ -12,12 +12,14 @@ import pytest
 from botocore.exceptions import ClientError
 from e2e_guests import Guest, Launcher
 from e2e_host import Host
-from e2e_machine import Login, Machine, eventually
+from e2e_machine import Machine, eventually
 from e2e_snapshots import (
     BLOCK,
+    attach,
     check_file_system,
     check_files,
     completed,
+    detach_and_delete,
     files_in,
     flushed,
     read_snapshot,
@@ -66,24 +68,6 @@ def kept(ec2: Any) -> Iterator[list[str]]:
     yield made
     for snapshot_id in made:
         ec2.delete_snapshot(SnapshotId=snapshot_id)
-
-
-def attach(ec2: Any, volume_id: str, guest: Guest, login: Login) -> str:
-    """The device of a volume in a guest that did not have it."""
-    ec2.attach_volume(VolumeId=volume_id, InstanceId=guest.id, Device="/dev/sdf")
-    serial = volume_id.replace("-", "")
-
-    def device() -> str:
-        found = login.try_run(f"grep -l {serial} /sys/block/*/serial").stdout.split()
-        return f"/dev/{found[0].split('/')[3]}" if found else ""
-
-    return eventually(device, 90)
-
-
-def detach_and_delete(ec2: Any, volume_id: str) -> None:
-    ec2.detach_volume(VolumeId=volume_id, Force=True)
-    eventually(lambda: ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "available", 60)
-    ec2.delete_volume(VolumeId=volume_id)
 
 
 def uploaded(host: Host, snapshot_id: str) -> int:
