@@ -1,5 +1,6 @@
 """One cloud for all tests of a session; what they launch, they terminate."""
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from e2e_guests import Key, Launcher
 from e2e_machine import Machine, own_network
+
+sys.path.append(str(Path(__file__).parent.parent / "conformance"))  # fio in guests is the drivers' tests' as well
 
 
 @pytest.fixture(scope="session")
