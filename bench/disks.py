@@ -14,7 +14,7 @@ from guest_fio import GuestFio  # pyright: ignore[reportMissingImports] - of tes
 from bench.boot import open_ssh
 from bench.measure import OURS, Aim, Row, in_turns
 from bench.servers import Launcher, RealPileus, running
-from bench.wire import REGION
+from bench.wire import REGION, Refused
 
 _BARE = "bare QEMU"
 _MEMORY, _VCPUS, _TYPE = 2048, 2, "t3.small"
@@ -44,7 +44,7 @@ class _Cloud:
         image = self.launcher.image
         wanted = {"ImageId": image, "InstanceType": _TYPE, "MinCount": 1, "MaxCount": 1, "KeyName": "bench"}
         zone = {"Placement.AvailabilityZone": f"{REGION}a"}
-        self.instance = self.ask("RunInstances", {**wanted, **zone})["instanceId"]
+        self.instance = self._launch({**wanted, **zone})
         while not (address := self.ask("DescribeInstances", {"InstanceId.1": self.instance}).get("ipAddress")):
             time.sleep(0.1)
         self.login = [
@@ -52,6 +52,17 @@ class _Cloud:
             "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", f"ec2-user@{address}",
         ]  # fmt: skip
         self.fio = GuestFio(self.login)
+
+    def _launch(self, wanted: dict[str, Any]) -> str:
+        """Launches an instance, once the cloud's host is there."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.ask("RunInstances", wanted)["instanceId"]
+            except Refused as refused:
+                if "InsufficientInstanceCapacity" not in str(refused) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def ask(self, operation: str, parameters: dict[str, Any] | None = None) -> dict[str, str]:
         """A call; the answer's plain members by name, the first of several."""

@@ -7,7 +7,8 @@ from botocore.session import Session
 
 from pileus.services.registry import SERVICES
 
-SCALARS = {"string": "x", "integer": 1, "long": 1, "boolean": True, "blob": b"x", "double": 1.0}
+SCALARS = {"string": "x", "integer": 1, "long": 1, "boolean": True, "blob": b"x", "double": 1.0, "timestamp": "2030-01-01"}
+NUMBERS = {"integer", "long", "double"}
 
 
 def value(shape):
@@ -18,8 +19,10 @@ def value(shape):
             return scalars | {name: value(shape.members[name]) for name in shape.required_members}
         case "list":
             return [value(shape.member)]
+        case "string":
+            return next(iter(shape.enum), "x" * shape.metadata.get("min", 1))
         case scalar:
-            return SCALARS[scalar]
+            return max(SCALARS[scalar], shape.metadata.get("min", 1)) if scalar in NUMBERS else SCALARS[scalar]
 
 
 async def test_every_operation_that_has_the_parameter(cloud, ec2, launch):

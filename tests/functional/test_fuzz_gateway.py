@@ -88,7 +88,7 @@ class Clouds:
             consoles=Lines(),
             objects=self._objects,
         )
-        dispatcher = Dispatcher(SERVICES, self.store, env)
+        dispatcher = Dispatcher(SERVICES, self.store, env, patience=0)
         self.gateway = Gateway(
             keyring=StoreKeyring(self.store, sealer),
             dispatch=dispatcher,
@@ -239,7 +239,7 @@ async def test_operations_that_are_here(clouds, seed):
     await furnish(clouds, INTRUDER, f"mine-{seed}")
     requests = Requests(seed, fitting(clouds))
     before = clouds.of_victim()
-    for service, operation in DECLARED * 20:
+    for service, operation in DECLARED * 6:
         likely = requests.random.choice((0.0, 0.05, 0.1, 0.3, 0.8))
         request = requests.signed(service, operation, clouds.keys[INTRUDER], likely=likely, damage=0.3)
         await check(clouds, service, operation, request)
