@@ -7,7 +7,15 @@ from botocore.session import Session
 
 from pileus.services.registry import SERVICES
 
-SCALARS = {"string": "x", "integer": 1, "long": 1, "boolean": True, "blob": b"x", "double": 1.0, "timestamp": "2030-01-01"}
+SCALARS = {
+    "string": "x",
+    "integer": 1,
+    "long": 1,
+    "boolean": True,
+    "blob": b"x",
+    "double": 1.0,
+    "timestamp": "2030-01-01",
+}
 NUMBERS = {"integer", "long", "double"}
 
 
