@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 SECTOR = 512
-CALLS = "openat,pwrite64,write,pwritev,pwritev2,ftruncate,fsync,fdatasync,unlink,rename,sync_file_range"
-"""The system calls by which SQLite may change a file or make it durable. Those that we can't replay are an error."""
+CALLS = "openat,pwrite64,write,writev,pwritev,pwritev2,ftruncate,fsync,fdatasync,unlink,rename,sync_file_range"
+"""The system calls by which SQLite and the object store may change a file or make it durable. Those that we can't replay are an error."""
 
 STRACE = ("strace", "-f", "-y", "-xx", "-s", "1000000", "--seccomp-bpf", "-e", f"trace={CALLS}")
 """How to record them: add ``-P path`` for each file, ``-o record``, and the command."""
@@ -134,8 +134,8 @@ def _event(call: str, arguments: str, result: str) -> Iterator[Event]:
             yield Event("truncate", paths[0], int(last))
         case "pwrite64":
             yield Event("write", paths[0], int(last), strings[0][: int(result)])
-        case "write":
-            yield Event("append", paths[0], data=strings[0][: int(result)])
+        case "write" | "writev":
+            yield Event("append", paths[0], data=b"".join(strings)[: int(result)])
         case _:
             raise NotImplementedError(f"can't replay {call}")
 
