@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 SECTOR = 512
 CALLS = "openat,pwrite64,write,writev,pwritev,pwritev2,ftruncate,fsync,fdatasync,unlink,rename,sync_file_range"
-"""The system calls by which SQLite and the object store may change a file or make it durable. Those that we can't replay are an error."""
+"""The system calls that change a file or make it durable. Those that we can't replay are an error."""
 
 STRACE = ("strace", "-f", "-y", "-xx", "-s", "1000000", "--seccomp-bpf", "-e", f"trace={CALLS}")
 """How to record them: add ``-P path`` for each file, ``-o record``, and the command."""
