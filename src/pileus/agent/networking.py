@@ -10,7 +10,7 @@ from pileus.agent.reports import Board
 from pileus.base.clock import Clock
 from pileus.drivers.errors import DriverError, PermanentError, RetryableError
 from pileus.drivers.network.interface import Network
-from pileus.hostapi.spec import InterfaceSpec, NetworkSpec, VpcSpec
+from pileus.hostapi.network_spec import InterfaceSpec, NetworkSpec, VpcSpec
 
 
 class VpcService(Protocol):

@@ -1,11 +1,16 @@
 """The cloud's configuration: ``config.toml`` in the data directory. Read by the composition roots in ``pileus.cmd``."""
 
-from ipaddress import IPv4Network
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
+
+_SMALLEST_POOL = 29
+_VPC_IPV6_PREFIX = 56
 
 
 class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -14,18 +19,43 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         name: one of AWS's region names, e.g. ``us-east-1``.
         zones: the letters of its availability zones.
-        public_pool: CIDRs of the public addresses that its instances get.
+        local_zones, wavelength_zones: names of those that it has, e.g. ``us-west-2-lax-1a``.
+        public_pool: CIDRs of the public addresses that its instances get. The first pool's fourth address is the API's,
+            the last but one is S3's.
+        carrier_pool: CIDRs of the addresses that instances in wavelength zones get.
+        announce: how the uplink's network learns of the pools: it has a route (""), by ARP (``arp``), by BGP (``bgp``).
+        ipv6_pool: of which VPCs get their /56.
     """
 
     name: str = "us-east-1"
     zones: tuple[str, ...] = ("a", "b", "c")
+    local_zones: tuple[str, ...] = ()
+    wavelength_zones: tuple[str, ...] = ()
     public_pool: tuple[str, ...] = ("203.0.113.0/24",)
+    carrier_pool: tuple[str, ...] = ()
+    announce: Literal["", "arp", "bgp"] = ""
+    ipv6_pool: str = "2001:db8::/36"
 
     def __post_init__(self) -> None:
         if not self.zones:
             raise ValueError(f"the region {self.name} needs at least one zone")
-        for cidr in self.public_pool:
-            IPv4Network(cidr)
+        if not self.public_pool:
+            raise ValueError(f"the region {self.name} needs a public pool")
+        for cidr in (*self.public_pool, *self.carrier_pool):
+            if IPv4Network(cidr).prefixlen > _SMALLEST_POOL:
+                raise ValueError(f"the pool {cidr} is smaller than a /{_SMALLEST_POOL}")
+        if IPv6Network(self.ipv6_pool).prefixlen > _VPC_IPV6_PREFIX:
+            raise ValueError(f"the IPv6 pool {self.ipv6_pool} is smaller than a /{_VPC_IPV6_PREFIX}")
+
+
+def api_address(region: RegionConfig) -> str:
+    """The public address at which guests reach the API in this region."""
+    return str(IPv4Network(region.public_pool[0])[3])
+
+
+def s3_address(region: RegionConfig) -> str:
+    """The public address at which guests reach S3 in this region."""
+    return str(IPv4Network(region.public_pool[0])[-2])
 
 
 class ObjectsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,6 +137,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         names = [region.name for region in self.regions]
         if not names or len(set(names)) < len(names):
             raise ValueError("there must be at least one region, and each but once")
+        _check_apart(
+            [IPv4Network(pool) for region in self.regions for pool in (*region.public_pool, *region.carrier_pool)]
+        )
+        _check_apart([IPv6Network(region.ipv6_pool) for region in self.regions])
         if not 0 < self.port < 1 << 16:
             raise ValueError(f"port {self.port} is not between 1 and 65535")
         if (self.certificate is None) != (self.key is None):
@@ -133,6 +167,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if region.name == name:
                 return region
         raise KeyError(name)
+
+
+def _check_apart(pools: Sequence[IPv4Network | IPv6Network]) -> None:
+    """Raises ValueError when two pools overlap: an address belongs to one region."""
+    for one, other in combinations(pools, 2):
+        if one.overlaps(other):
+            raise ValueError(f"the pools {one} and {other} overlap")
 
 
 def load(path: Path) -> Config:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pileus.hostapi.spec import Spec
+from pileus.hostapi.network_spec import Spec
 
 Phase = Literal["absent", "preparing", "running", "stopping", "off", "failed", "gone"]
 Cause = Literal["", "asked", "guest-shutdown", "guest-panic", "crash", "watchdog", "host-restart"]
@@ -16,8 +16,9 @@ class GuestObservation(Spec, frozen=True, kw_only=True):
         absent: never started here, or nothing left but volumes; preparing: network, disks or process being made;
         running: QEMU runs the guest; stopping: asked to stop; off: no process, ``cause`` says why;
         failed: can't be made to run, ``detail`` says why (permanent for this boot); gone: removed as asked.
-    ``volumes`` are those that its process holds open now, in any order; none while it is off. ``wiring`` is that of the
-    spec in force when they were looked at: no disk that this spec does not list is on its way into the guest.
+    ``volumes`` are those that its process holds open now, in any order; none while it is off. ``interfaces`` likewise.
+    ``wiring`` is that of the spec in force when they were looked at: nothing that this spec does not list is on its way
+    into the guest.
     ``impaired`` is true while the process is there but the guest is dead (panic, QMP silent).
     """
 
@@ -30,6 +31,7 @@ class GuestObservation(Spec, frozen=True, kw_only=True):
     impaired: bool = False
     accelerator: str = ""
     volumes: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
     wiring: int = 0
 
 
@@ -91,10 +93,36 @@ class HostInventory(Spec, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
 
 
+class FlowObservation(Spec, frozen=True, kw_only=True):
+    """Packets of one flow that one interface sent or received in one minute, for flow logs.
+
+    Addresses are the private ones that the interface knows; ``packet_source`` and ``packet_destination`` those that the
+    packets had. ``protocol`` is IANA's number; ports are 0 where there are none. ``flags`` are TCP's, or-ed together.
+    ``start`` and ``end`` are Unix seconds.
+    """
+
+    interface_id: str
+    ingress: bool
+    accepted: bool
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+    protocol: int
+    packets: int
+    bytes: int
+    start: int
+    end: int
+    flags: int = 0
+    packet_source: str = ""
+    packet_destination: str = ""
+
+
 class HostReport(Spec, frozen=True, kw_only=True, tag="report"):
     """What changed on a host, or everything: ``full`` means that what is not listed is not there.
 
     ``revision`` is that of the newest spec whose network was tried; ``network_ready`` says whether it is applied.
+    ``flows`` are told once: a report that is lost loses them, as EC2 says of its flow logs ("best effort").
     """
 
     host_id: str
@@ -103,6 +131,7 @@ class HostReport(Spec, frozen=True, kw_only=True, tag="report"):
     volumes: tuple[VolumeObservation, ...] = ()
     snapshots: tuple[SnapshotObservation, ...] = ()
     conversions: tuple[ConversionObservation, ...] = ()
+    flows: tuple[FlowObservation, ...] = ()
     network_ready: bool = True
     full: bool = False
 

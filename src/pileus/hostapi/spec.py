@@ -7,11 +7,7 @@ removed only on an explicit ``gone``: a control plane that lost its store can't 
 
 from typing import Literal
 
-import msgspec
-
-
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all messages: unknown fields are ignored, so that versions can differ by one."""
+from pileus.hostapi.network_spec import NetworkSpec, Spec
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -103,7 +99,10 @@ class DiskSpec(Spec, frozen=True, kw_only=True):
 
 
 class NicSpec(Spec, frozen=True, kw_only=True):
-    """An interface in a guest; its network side is ``InterfaceSpec`` of the same id. ``index`` 0 is eth0."""
+    """An interface in a guest; its network side is ``InterfaceSpec`` of the same id. ``index`` is the device index.
+
+    Those that come or go while the guest runs are plugged and unplugged, as disks are.
+    """
 
     interface_id: str
     mac: str
@@ -122,8 +121,8 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
         memory: MiB. vcpus: as the guest sees them.
         uuid: SMBIOS system uuid and serial, lower case, begins with ``ec2``.
         image: content id whose manifest says how it boots; None: by the firmware, from the first disk.
-        torn_out: volumes that leave the guest even if it does not let go of them (a forced detachment).
-        wiring: counts what was asked about ``disks``; observations echo it, so that what is observed of older wishes
+        torn_out: volumes and interfaces that leave the guest even if it does not let go of them (a forced detachment).
+        wiring: counts what was asked about ``disks`` and ``nics``; observations echo it, so that what is observed of older wishes
             is not taken for an answer to newer ones.
         metadata: what the metadata service tells this guest.
     """
@@ -145,70 +144,8 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
     wiring: int = 0
 
 
-class RuleSpec(Spec, frozen=True, kw_only=True):
-    """One security group rule with one peer.
-
-    ``protocol`` is ``-1`` (all), ``tcp``, ``udp``, ``icmp``, ``icmpv6`` or a number.
-
-    For tcp and udp ``from_port`` and ``to_port`` bound the destination port; for icmp they are type and code, -1 any.
-    Exactly one of ``cidr`` (IPv4 or IPv6) and ``group`` is set.
-    """
-
-    protocol: str
-    from_port: int = -1
-    to_port: int = -1
-    cidr: str | None = None
-    group: str | None = None
-
-
-class GroupSpec(Spec, frozen=True, kw_only=True):
-    """A security group: its rules and the private addresses of all its members, on whatever host they are."""
-
-    group_id: str
-    ingress: tuple[RuleSpec, ...]
-    egress: tuple[RuleSpec, ...]
-    members: tuple[str, ...] = ()
-
-
-class InterfaceSpec(Spec, frozen=True, kw_only=True):
-    """A network interface on this host: a tap with a routed /32.
-
-    ``public_address`` is translated 1:1 to ``private_address``. ``hostname`` is what DHCP hands out.
-    ``names`` are the DNS names that resolve to the private address inside the VPC.
-    """
-
-    interface_id: str
-    mac: str
-    private_address: str
-    subnet_cidr: str
-    groups: tuple[str, ...]
-    hostname: str
-    names: tuple[str, ...] = ()
-    public_address: str | None = None
-    public_names: tuple[str, ...] = ()
-    source_dest_check: bool = True
-    to_internet: bool = True
-
-
-class VpcSpec(Spec, frozen=True, kw_only=True):
-    """A VPC's part on this host. ``domain`` is the DHCP domain name, e.g. ``ec2.internal``."""
-
-    vpc_id: str
-    cidrs: tuple[str, ...]
-    domain: str
-    groups: tuple[GroupSpec, ...]
-    interfaces: tuple[InterfaceSpec, ...]
-
-
-class NetworkSpec(Spec, frozen=True, kw_only=True):
-    """All networking of a host. ``pool`` are the public addresses (CIDRs) that this cloud owns."""
-
-    pool: tuple[str, ...] = ()
-    vpcs: tuple[VpcSpec, ...] = ()
-
-
 class MetadataInterface(Spec, frozen=True, kw_only=True):
-    """One entry under ``network/interfaces/macs/``."""
+    """One entry under ``network/interfaces/macs/``. ``public_addresses`` are (public, private) pairs."""
 
     mac: str
     interface_id: str
@@ -220,8 +157,13 @@ class MetadataInterface(Spec, frozen=True, kw_only=True):
     owner_id: str
     private_addresses: tuple[str, ...]
     local_hostname: str
-    public_address: str | None = None
+    public_addresses: tuple[tuple[str, str], ...] = ()
     public_hostname: str | None = None
+    subnet_ipv6_cidr: str | None = None
+    vpc_ipv6_cidrs: tuple[str, ...] = ()
+    ipv6_addresses: tuple[str, ...] = ()
+    ipv4_prefixes: tuple[str, ...] = ()
+    ipv6_prefixes: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
 

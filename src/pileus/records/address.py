@@ -1,15 +1,29 @@
 """Elastic IP addresses, and the pool that all public addresses come from."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from pileus.records.tagged import Tagged
 
 
+class AddressTransfer(msgspec.Struct, frozen=True, kw_only=True):
+    """The offer of an Elastic IP to another account, open until ``expires``."""
+
+    account: str
+    expires: datetime
+    status: Literal["pending", "disabled", "accepted"] = "pending"
+    accepted: datetime | None = None
+
+
 class Address(Tagged, frozen=True, kw_only=True):
-    """An Elastic IP; ``id`` is its allocation id (``eipalloc-``)."""
+    """An Elastic IP; ``id`` is its allocation id (``eipalloc-``).
+
+    ``carrier``: it is a carrier's address, in a wavelength zone. ``ptr`` is its reverse name, ``ptr_update`` when and how
+    that was asked for. ``transfer`` is an offer to another account.
+    """
 
     kind: ClassVar[str] = "address"
     indexes: ClassVar[tuple[str, ...]] = ("public_address", "interface_id", "instance_id")
@@ -23,6 +37,10 @@ class Address(Tagged, frozen=True, kw_only=True):
     interface_account: str | None = None
     instance_id: str | None = None
     private_address: str | None = None
+    carrier: bool = False
+    ptr: str | None = None
+    ptr_update: str | None = None
+    transfer: AddressTransfer | None = None
 
     def unbound(self) -> "Address":
         """The same Elastic IP, associated with nothing."""

@@ -8,13 +8,20 @@ from pileus.records.tagged import Tagged
 
 
 class AclEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """``number`` 32767 is the ``*`` entry that denies what no other entry matched. ``protocol`` -1 is all."""
+    """``number`` 32767 is the ``*`` entry that denies what no other entry matched (32768 the one of IPv6).
+
+    ``protocol`` is a number, -1 is all. Ports bound the destination port; of ICMP they are type and code, -1 any.
+    Exactly one of ``cidr`` and ``cidr6`` is set.
+    """
 
     number: int
     egress: bool
     action: Literal["allow", "deny"]
     protocol: str = "-1"
-    cidr: str = "0.0.0.0/0"
+    cidr: str | None = "0.0.0.0/0"
+    cidr6: str | None = None
+    from_port: int = -1
+    to_port: int = -1
 
 
 class AclAssociation(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +35,19 @@ class NetworkAcl(Tagged, frozen=True, kw_only=True):
     """Stateless rules at the subnet's border."""
 
     kind: ClassVar[str] = "network-acl"
-    indexes: ClassVar[tuple[str, ...]] = ("vpc_id",)
+    indexes: ClassVar[tuple[str, ...]] = ("vpc_id", "subnet_ids", "association_ids")
 
     vpc_id: str
     is_default: bool
     entries: tuple[AclEntry, ...]
     associations: tuple[AclAssociation, ...] = ()
+
+    @property
+    def subnet_ids(self) -> tuple[str, ...]:
+        """The subnets at whose border it stands."""
+        return tuple(association.subnet_id for association in self.associations)
+
+    @property
+    def association_ids(self) -> tuple[str, ...]:
+        """The ids of its associations."""
+        return tuple(association.id for association in self.associations)

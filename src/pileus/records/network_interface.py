@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import ClassVar, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from pileus.records.tagged import Tagged
 
 
 class InterfaceAttachment(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface in an instance."""
+    """An interface in an instance; ``forced``: it leaves even if the guest does not let go of it."""
 
     id: str
     instance_id: str
@@ -17,23 +18,47 @@ class InterfaceAttachment(msgspec.Struct, frozen=True, kw_only=True):
     attached: datetime
     delete_on_termination: bool = True
     status: Literal["attaching", "attached", "detaching"] = "attached"
+    forced: bool = False
+
+
+class PrivateAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A private IPv4 address of an interface, and its public one.
+
+    ``public`` is an address that EC2 gave (``address_id`` None: it is let go at stop) or an Elastic IP (``address_id`` its
+    allocation). ``carrier``: the public one is a carrier's.
+    """
+
+    address: str
+    public: str | None = None
+    address_id: str | None = None
+    association_id: str | None = None
+    carrier: bool = False
+
+    def bare(self) -> "PrivateAddress":
+        """Without its public address."""
+        return PrivateAddress(address=self.address)
 
 
 class NetworkInterface(Tagged, frozen=True, kw_only=True):
-    """An interface in a subnet with its primary private address.
+    """An interface in a subnet.
 
-    ``public_address`` is an address that EC2 gave (``address_id`` None: it is let go at stop) or an Elastic IP
-    (``address_id`` its allocation).
+    Attributes:
+        addresses: private IPv4 addresses, the primary one first. ipv6_addresses: the same of IPv6.
+        ipv4_prefixes, ipv6_prefixes: delegated CIDRs (/28 and /80).
+        interface_type: ``interface``, ``nat_gateway``, ``vpc_endpoint``, … requester_id: who made one for its owner.
+        auto_public: whether EC2 gives it a public address whenever its instance starts.
+        primary_ipv6: whether its first IPv6 address can't be taken away.
     """
 
     kind: ClassVar[str] = "network-interface"
     indexes: ClassVar[tuple[str, ...]] = (
         "instance_id",
+        "attachment_id",
         "subnet_id",
         "vpc_id",
         "groups",
-        "private_address",
-        "public_address",
+        "private_addresses",
+        "public_addresses",
     )
     touches: ClassVar[tuple[str, ...]] = ("instance_id",)
 
@@ -41,7 +66,7 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
     vpc_id: str
     zone: str
     mac: str
-    private_address: str
+    addresses: tuple[PrivateAddress, ...]
     groups: tuple[str, ...]
     created: datetime
     description: str = ""
@@ -49,10 +74,11 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
     interface_type: str = "interface"
     requester_id: str | None = None
     attachment: InterfaceAttachment | None = None
-    public_address: str | None = None
-    address_id: str | None = None
-    association_id: str | None = None
     auto_public: bool = False
+    ipv6_addresses: tuple[str, ...] = ()
+    ipv4_prefixes: tuple[str, ...] = ()
+    ipv6_prefixes: tuple[str, ...] = ()
+    primary_ipv6: bool = False
 
     @property
     def instance_id(self) -> str | None:
@@ -60,9 +86,18 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
         return self.attachment.instance_id if self.attachment else None
 
     @property
+    def attachment_id(self) -> str | None:
+        """The id of its attachment."""
+        return self.attachment.id if self.attachment else None
+
+    @property
     def status(self) -> str:
-        """``available`` or ``in-use``."""
-        return "in-use" if self.attachment else "available"
+        """``available``, ``in-use`` or, on its way, ``attaching`` or ``detaching``."""
+        if self.requester_id is not None:
+            return "in-use"
+        if self.attachment is None:
+            return "available"
+        return "in-use" if self.attachment.status == "attached" else self.attachment.status
 
     @property
     def device_index(self) -> int:
@@ -70,8 +105,37 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
         return self.attachment.device_index if self.attachment else 0
 
     @property
-    def public_owner(self) -> str | None:
-        """Whose its public address is: the account's (an Elastic IP), ``amazon``'s (the pool's), None without one."""
-        if self.public_address is None:
+    def primary(self) -> PrivateAddress:
+        """Its primary IPv4 address."""
+        return self.addresses[0]
+
+    @property
+    def private_address(self) -> str:
+        """Its primary private IPv4 address."""
+        return self.primary.address
+
+    @property
+    def public_address(self) -> str | None:
+        """The public address of its primary private one."""
+        return self.primary.public
+
+    @property
+    def private_addresses(self) -> tuple[str, ...]:
+        """All its private addresses, IPv4 and IPv6."""
+        return (*(one.address for one in self.addresses), *self.ipv6_addresses)
+
+    @property
+    def public_addresses(self) -> tuple[str, ...]:
+        """All its public IPv4 addresses."""
+        return tuple(one.public for one in self.addresses if one.public)
+
+    def with_address(self, changed: PrivateAddress) -> "NetworkInterface":
+        """With this in place of the private address that it has already."""
+        addresses = tuple(changed if one.address == changed.address else one for one in self.addresses)
+        return replace(self, addresses=addresses)
+
+    def public_owner(self, address: PrivateAddress) -> str | None:
+        """Whose a public address is: the account's (an Elastic IP), ``amazon``'s (the pool's), None without one."""
+        if address.public is None:
             return None
-        return self.account if self.address_id else "amazon"
+        return self.account if address.address_id else "amazon"

@@ -36,7 +36,7 @@ class SecurityGroup(Tagged, frozen=True, kw_only=True):
     """A stateful filter around interfaces."""
 
     kind: ClassVar[str] = "security-group"
-    indexes: ClassVar[tuple[str, ...]] = ("vpc_id", "name", "rule_ids", "referenced")
+    indexes: ClassVar[tuple[str, ...]] = ("vpc_id", "name", "rule_ids", "referenced", "prefix_lists")
 
     vpc_id: str
     name: str
@@ -52,6 +52,11 @@ class SecurityGroup(Tagged, frozen=True, kw_only=True):
     def referenced(self) -> tuple[str, ...]:
         """The groups that its rules name as peers, each once."""
         return tuple(dict.fromkeys(rule.group_id for rule in self.rules if rule.group_id))
+
+    @property
+    def prefix_lists(self) -> tuple[str, ...]:
+        """The prefix lists that its rules name as peers, each once."""
+        return tuple(dict.fromkeys(rule.prefix_list_id for rule in self.rules if rule.prefix_list_id))
 
 
 def group_name_scope(vpc_id: str) -> str:

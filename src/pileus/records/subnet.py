@@ -4,10 +4,14 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
 
 from pileus.records.tagged import Tagged
+from pileus.records.vpc import Ipv6Block
 
 
 class Subnet(Tagged, frozen=True, kw_only=True):
-    """A subnet in one zone. The claims of the scope ``subnet_scope(id)`` are its used addresses."""
+    """A subnet in one zone. The claims of the scope ``subnet_scope(id)`` are its used addresses, IPv4 and IPv6.
+
+    A delegated prefix claims itself as a CIDR, and of IPv4 every address in it.
+    """
 
     kind: ClassVar[str] = "subnet"
     indexes: ClassVar[tuple[str, ...]] = ("vpc_id", "zone")
@@ -16,15 +20,19 @@ class Subnet(Tagged, frozen=True, kw_only=True):
     cidr: str
     zone: str
     zone_id: str
+    ipv6_block: Ipv6Block | None = None
+    assign_ipv6: bool = False
+    dns64: bool = False
     default_for_az: bool = False
     map_public_ip_on_launch: bool = False
+    lni_at_device_index: int | None = None
     hostname_type: str = "ip-name"
     resource_name_dns_a: bool = False
     resource_name_dns_aaaa: bool = False
 
 
 def subnet_scope(subnet_id: str) -> str:
-    """The claim scope of a subnet's addresses; keys are dotted addresses, holders are interface ids."""
+    """The claim scope of a subnet's addresses; keys are addresses in their shortest form, holders are interface ids."""
     return f"subnet-address/{subnet_id}"
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from pileus.hostapi.observation import Cause
-from pileus.hostapi.spec import GuestSpec
+from pileus.hostapi.spec import GuestSpec, NicSpec
 
 
 class DiskLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,8 @@ class GuestState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``running``: its process exists. ``impaired``: it exists, but the guest panicked or the monitor is silent.
     ``cause``: why it is off. ``boot`` and ``reset``: those of the spec it was last started or reset with.
-    ``volumes``: those that its process holds, also while they are being unplugged; none while it is off.
+    ``volumes``: those that its process holds, also while they are being unplugged; none while it is off. ``interfaces``:
+    the same of those.
     """
 
     instance_id: str
@@ -89,6 +90,7 @@ class GuestState(msgspec.Struct, frozen=True, kw_only=True):
     impaired: bool = False
     cause: Cause = ""
     volumes: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
 
 
 class Hypervisor(Protocol):
@@ -160,6 +162,22 @@ class Hypervisor(Protocol):
         ``force``: the data is cut off at once, whatever the guest does: its further reads and writes fail, and when this
         returns its process has none of the volume's files any more. ``observe`` doesn't list the volume then, although
         the guest may still see a disk that is dead, and until it lets go of that can't have the volume again.
+        """
+        ...
+
+    # Interfaces of running guests, by the same rules.
+
+    async def plug_nic(self, instance_id: str, nic: NicSpec, tap: int) -> None:
+        """Adds an interface on an open tap (the caller closes it). Done when the guest's hardware has it.
+
+        Raises:
+            RetryableError: the guest is still unplugging it, or QEMU refused; nothing is half plugged.
+        """
+        ...
+
+    async def unplug_nic(self, instance_id: str, interface_id: str, *, force: bool = False) -> None:
+        """Asks the guest to let an interface go, as ``unplug``. ``force``: its link is cut at once, whatever the guest does,
+        and its process has the tap no more when this returns.
         """
         ...
 

@@ -6,7 +6,7 @@ import socket
 from pileus.drivers.errors import DriverError, RetryableError
 from pileus.drivers.network.interface import NetworkState
 from pileus.drivers.network.reachability import allows
-from pileus.hostapi.spec import NetworkSpec
+from pileus.hostapi.network_spec import NetworkSpec
 
 
 class FakeNetwork:

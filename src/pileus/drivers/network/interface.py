@@ -1,11 +1,13 @@
 """The network family: desired state in, observed state out. Called by ``pileus.agent``."""
 
 import socket
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from pileus.hostapi.spec import NetworkSpec
+from pileus.hostapi.network_spec import NetworkSpec
+from pileus.hostapi.observation import FlowObservation
 
 
 class NetworkState(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +45,20 @@ class Network(Protocol):
         """A descriptor of the interface's tap (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR) for a guest; the caller closes it."""
         ...
 
-    async def listen(self, vpc_id: str, address: str, port: int) -> socket.socket:
-        """A listening TCP socket inside the VPC's namespace (the metadata service's 169.254.169.254:80)."""
+    async def listen(self, place: str, address: str, port: int) -> socket.socket:
+        """A listening TCP socket, from which the peer's true address can be read.
+
+        ``place``: a VPC's id (the metadata service's 169.254.169.254:80), an interface endpoint's id (at its own
+        interfaces' addresses), or ``services`` (the addresses of the spec's services).
+        """
+        ...
+
+    async def heard(self, interface_id: str) -> int:
+        """How many packets the guest behind an interface has sent since the interface was made. Only grows."""
+        ...
+
+    async def flows(self) -> Sequence[FlowObservation]:
+        """What was captured for flow logs since the last call: whole minutes, and flows that ended."""
         ...
 
     async def destroy(self) -> None:

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Iterable
 
-from pileus.hostapi.spec import GroupSpec, InterfaceSpec, NetworkSpec, RuleSpec, VpcSpec
+from pileus.hostapi.network_spec import GroupSpec, InterfaceSpec, NetworkSpec, RuleSpec, VpcSpec
 
 _NAMES = {"1": "icmp", "6": "tcp", "17": "udp"}
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pileus.drivers.errors import RetryableError
 from pileus.drivers.network.linux.names import MTU, TAP_PREFIX, gateway, resolvers
 from pileus.drivers.network.linux.namespace import Namespace
-from pileus.hostapi.spec import VpcSpec
+from pileus.hostapi.network_spec import VpcSpec
 
 _LEASE_SECONDS = 3600
 _TTL_SECONDS = 60

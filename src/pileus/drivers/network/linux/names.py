@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from pileus.drivers.errors import PermanentError
-from pileus.hostapi.spec import InterfaceSpec, NetworkSpec, VpcSpec
+from pileus.hostapi.network_spec import InterfaceSpec, NetworkSpec, VpcSpec
 
 METADATA = "169.254.169.254"
 METADATA_PORT = 80

@@ -13,7 +13,7 @@ from pileus.drivers.network.linux import names, namespace, ruleset
 from pileus.drivers.network.linux.edge import Edge
 from pileus.drivers.network.linux.uplink import Uplink
 from pileus.drivers.network.linux.vpc import Vpc
-from pileus.hostapi.spec import NetworkSpec
+from pileus.hostapi.network_spec import NetworkSpec
 
 _OTHERS_MAY_ENTER = 0o001
 

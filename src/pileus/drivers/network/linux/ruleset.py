@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from pileus.drivers.network.linux.names import EDGE_LINK, METADATA, METADATA_PORT, TAP_PREFIX, resolvers, tap_name
 from pileus.drivers.network.linux.nft import Chain, Elements, Table
-from pileus.hostapi.spec import GroupSpec, InterfaceSpec, RuleSpec, VpcSpec
+from pileus.hostapi.network_spec import GroupSpec, InterfaceSpec, RuleSpec, VpcSpec
 
 TABLE, ARP_TABLE = "inet vpc", "arp vpc"
 _NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}

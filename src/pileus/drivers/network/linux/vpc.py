@@ -25,7 +25,7 @@ from pileus.drivers.network.linux.names import (
     transit,
 )
 from pileus.drivers.network.linux.namespace import ROUTER_SETTINGS, Namespace, write_settings
-from pileus.hostapi.spec import VpcSpec
+from pileus.hostapi.network_spec import VpcSpec
 
 _SETTINGS = (
     # Taps made from now on answer ARP for their guest's neighbours. Sources are checked by the rules, by tap.

@@ -1,0 +1,74 @@
+"""The names in a VPC, and what its DHCP hands out."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from pileus.base.config import Config, api_address, s3_address
+from pileus.controllers.reading import Reading
+from pileus.hostapi.network_spec import DhcpSpec, HostEntry
+from pileus.records import DhcpOptions, NetworkInterface, Vpc, VpcEndpoint
+from pileus.records.dns_names import private_domain, private_name, public_name
+from pileus.records.endpoint_services import GLOBAL_NAMES, SERVICES, named
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface's names. ``private`` and ``public`` are by private address."""
+
+    hostname: str
+    private: Mapping[str, tuple[str, ...]]
+    public: Mapping[str, tuple[str, ...]]
+    ipv6: tuple[str, ...] = ()
+
+
+def names_of(view: Reading, vpc: Vpc, interface: NetworkInterface) -> Names:
+    """The names of an interface."""
+    own = private_name(vpc.region, interface.private_address)
+    private = {one.address: (private_name(vpc.region, one.address),) for one in interface.addresses}
+    if interface.instance_id:
+        private[interface.private_address] += (f"{interface.instance_id}.{private_domain(vpc.region)}",)
+    public = {
+        one.address: (public_name(vpc.region, one.public),)
+        for one in interface.addresses
+        if one.public and vpc.dns_hostnames
+    }
+    return Names(hostname=own.partition(".")[0], private=private, public=public)
+
+
+def dhcp(view: Reading, vpc: Vpc) -> DhcpSpec:
+    """The VPC's DHCP options; without any, nothing but addresses is handed out."""
+    found = view.get(DhcpOptions, vpc.dhcp_options_id)
+    options = dict(found.options) if found is not None else {}
+    node_type = options.get("netbios-node-type")
+    servers = options.get("domain-name-servers", ())
+    return DhcpSpec(
+        domain=next(iter(options.get("domain-name", ())), None),
+        dns_servers=tuple("amazon" if server == "AmazonProvidedDNS" else server for server in servers),
+        ntp_servers=options.get("ntp-servers", ()),
+        netbios_servers=options.get("netbios-name-servers", ()),
+        netbios_node_type=int(node_type[0]) if node_type else None,
+        ipv6_lease=int(next(iter(options.get("ipv6-address-preferred-lease-time", ())), "140")),
+    )
+
+
+def endpoint_service(service_name: str) -> Literal["api", "s3"]:
+    """What an endpoint of this service leads to."""
+    service = SERVICES.get(service_name.rpartition(".")[2])
+    assert service is not None, f"there is an endpoint for {service_name}, which this cloud does not have"
+    return service.target
+
+
+def hosts_of(view: Reading, vpc: Vpc, config: Config) -> tuple[HostEntry, ...]:
+    """The cloud's own services: at their public addresses, or where an interface endpoint with private DNS is there."""
+    region = config.region(vpc.region)
+    public = {"api": (api_address(region),), "s3": (s3_address(region),)}
+    entries = {name: public[target] for name, target in GLOBAL_NAMES.items()}
+    entries |= {name: public[service.target] for service in SERVICES.values() for name in service.dns_names(vpc.region)}
+    for endpoint in view.list(VpcEndpoint, vpc_id=vpc.id):
+        service = named(endpoint.service_name, vpc.region)
+        if service is not None and endpoint.private_dns and endpoint.state == "available":
+            interfaces = (view.get(NetworkInterface, name) for name in endpoint.interface_ids)
+            addresses = tuple(one.private_address for one in interfaces if one is not None)
+            entries |= dict.fromkeys(service.dns_names(vpc.region), addresses)
+    return tuple(HostEntry(name=name, addresses=addresses) for name, addresses in sorted(entries.items()))
