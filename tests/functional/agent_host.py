@@ -17,19 +17,26 @@ from pileus.drivers.network.fake import FakeNetwork
 from pileus.drivers.volume.fake import FakeVolumes
 from pileus.hostapi.channel import UnixAddress
 from pileus.hostapi.link import HostSession, LinkServer
+from pileus.hostapi.network_spec import (
+    AclSpec,
+    AddressSpec,
+    DhcpSpec,
+    GroupSpec,
+    InterfaceSpec,
+    NetworkSpec,
+    RouteTableSpec,
+    SubnetSpec,
+    VpcSpec,
+)
 from pileus.hostapi.observation import GuestObservation, HostReport, VolumeObservation
 from pileus.hostapi.spec import (
     DiskSpec,
-    GroupSpec,
     GuestSpec,
     HostSpec,
-    InterfaceSpec,
     MetadataInterface,
     MetadataSpec,
-    NetworkSpec,
     NicSpec,
     VolumeSpec,
-    VpcSpec,
 )
 
 
@@ -45,10 +52,9 @@ class LoopbackNetwork(FakeNetwork):
         self.taps.append(interface_id)
         return await super().open_tap(interface_id)
 
-    async def listen(self, vpc_id: str, address: str, port: int) -> socket.socket:
-        assert (address, port) == ("169.254.169.254", 80)
-        listener = await super().listen(vpc_id, address, port)
-        self.ports[vpc_id] = listener.getsockname()[1]
+    async def listen(self, place: str, address: str, port: int) -> socket.socket:
+        listener = await super().listen(place, address, port)
+        self.ports[place] = listener.getsockname()[1]
         return listener
 
     @property
@@ -178,7 +184,7 @@ def metadata_spec(number: int, **changes: object) -> MetadataSpec:
                 owner_id="123456789012",
                 private_addresses=(f"127.0.0.{number}",),
                 local_hostname=f"ip-127-0-0-{number}.eu-central-1.compute.internal",
-                public_address="203.0.113.7",
+                public_addresses=(("203.0.113.7", f"127.0.0.{number}"),),
                 public_hostname="ec2-203-0-113-7.eu-central-1.compute.amazonaws.com",
                 security_groups=("default", "web"),
                 security_group_ids=("sg-1", "sg-2"),
@@ -210,8 +216,8 @@ def interface_spec(number: int) -> InterfaceSpec:
     return InterfaceSpec(
         interface_id=f"eni-{number}",
         mac=f"06:00:00:00:00:{number:02x}",
-        private_address=f"127.0.0.{number}",
-        subnet_cidr="127.0.0.0/24",
+        addresses=(AddressSpec(address=f"127.0.0.{number}"),),
+        subnet="subnet-1",
         groups=("sg-1",),
         hostname=f"ip-127-0-0-{number}",
     )
@@ -223,6 +229,10 @@ def vpc_spec(vpc_id: str, *interfaces: InterfaceSpec) -> VpcSpec:
         vpc_id=vpc_id,
         cidrs=("127.0.0.0/16",),
         domain="ec2.internal",
+        dhcp=DhcpSpec(domain="ec2.internal"),
+        subnets=(SubnetSpec(subnet_id="subnet-1", cidr="127.0.0.0/24", route_table="rtb-1", acl="acl-1"),),
+        route_tables=(RouteTableSpec(route_table_id="rtb-1", routes=()),),
+        acls=(AclSpec(acl_id="acl-1"),),
         groups=(GroupSpec(group_id="sg-1", ingress=(), egress=()),),
         interfaces=interfaces,
     )

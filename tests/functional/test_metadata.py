@@ -19,7 +19,8 @@ from pileus.agent.metadata import connection
 from pileus.agent.metadata.identity import load_or_create
 from pileus.agent.metadata.service import MetadataService
 from pileus.base.clock import SystemClock
-from pileus.hostapi.spec import GuestSpec, NetworkSpec
+from pileus.hostapi.network_spec import NetworkSpec
+from pileus.hostapi.spec import GuestSpec
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 

@@ -73,11 +73,9 @@ def meta_data(guest: MetadataSpec) -> Directory:
         "system": "nitro",
     }
     if primary is not None:
-        entries["mac"] = primary.mac
-        entries["local-ipv4"] = primary.private_addresses[0]
         macs = Directory({interface.mac: _interface(interface) for interface in guest.interfaces})
         entries["network"] = Directory({"interfaces": Directory({"macs": macs})})
-        entries |= _public_names(primary, "public-ipv4")
+        entries |= _primary_names(primary)
     if guest.public_keys:
         entries["public-keys"] = _public_keys(guest.public_keys)
     if guest.tags is not None:
@@ -102,6 +100,7 @@ def _interface(interface: MetadataInterface) -> Directory:
         "local-hostname": interface.local_hostname,
         "local-ipv4s": "\n".join(interface.private_addresses),
         "mac": interface.mac,
+        "network-card": "0",
         "owner-id": interface.owner_id,
         "security-group-ids": "\n".join(interface.security_group_ids),
         "security-groups": "\n".join(interface.security_groups),
@@ -111,15 +110,36 @@ def _interface(interface: MetadataInterface) -> Directory:
         "vpc-ipv4-cidr-block": interface.vpc_cidrs[0],
         "vpc-ipv4-cidr-blocks": "\n".join(interface.vpc_cidrs),
     }
-    if interface.public_address is not None:
-        entries["ipv4-associations"] = Directory({interface.public_address: interface.private_addresses[0]})
-    return Directory(entries | _public_names(interface, "public-ipv4s"))
+    lists = {
+        "ipv4-prefix": interface.ipv4_prefixes,
+        "ipv6-prefix": interface.ipv6_prefixes,
+        "ipv6s": interface.ipv6_addresses,
+        "public-ipv4s": tuple(public for public, _ in interface.public_addresses),
+        "subnet-ipv6-cidr-blocks": (interface.subnet_ipv6_cidr,) if interface.subnet_ipv6_cidr else (),
+        "vpc-ipv6-cidr-blocks": interface.vpc_ipv6_cidrs,
+    }
+    entries |= {name: "\n".join(values) for name, values in lists.items() if values}
+    if interface.public_addresses:
+        entries["ipv4-associations"] = Directory(_associations(interface.public_addresses))
+    if interface.public_hostname is not None:
+        entries["public-hostname"] = interface.public_hostname
+    return Directory(entries)
 
 
-def _public_names(interface: MetadataInterface, address_key: str) -> dict[str, Node]:
-    names: dict[str, Node] = {}
-    if interface.public_address is not None:
-        names[address_key] = interface.public_address
+def _associations(pairs: tuple[tuple[str, str], ...]) -> dict[str, Node]:
+    """The private addresses by the public one that stands for them."""
+    private: dict[str, list[str]] = {}
+    for public, address in pairs:
+        private.setdefault(public, []).append(address)
+    return {public: "\n".join(addresses) for public, addresses in private.items()}
+
+
+def _primary_names(interface: MetadataInterface) -> dict[str, Node]:
+    names: dict[str, Node] = {"mac": interface.mac, "local-ipv4": interface.private_addresses[0]}
+    if public := [public for public, private in interface.public_addresses if private == names["local-ipv4"]]:
+        names["public-ipv4"] = public[0]
     if interface.public_hostname is not None:
         names["public-hostname"] = interface.public_hostname
+    if interface.ipv6_addresses:
+        names["ipv6"] = interface.ipv6_addresses[0]
     return names

@@ -39,8 +39,18 @@ def test_the_categories_are_those_of_ec2() -> None:
     assert listing is not None
     assert listing.split("\n") == [
         *("ami-id", "ami-launch-index", "ami-manifest-path", "block-device-mapping/", "events/", "hostname"),
-        *("instance-action", "instance-id", "instance-life-cycle", "instance-type", "local-hostname", "local-ipv4"),
-        *("mac", "metrics/", "network/", "placement/", "profile", "public-hostname", "public-ipv4", "public-keys/"),
+        *("instance-action", "instance-id", "instance-life-cycle", "instance-type", "ipv6", "local-hostname"),
+        *(
+            "local-ipv4",
+            "mac",
+            "metrics/",
+            "network/",
+            "placement/",
+            "profile",
+            "public-hostname",
+            "public-ipv4",
+            "public-keys/",
+        ),
         *("reservation-id", "security-groups", "services/", "system", "tags/"),
     ]
 
@@ -49,6 +59,7 @@ def test_contents() -> None:
     expected = {
         "instance-id": "i-1",
         "local-ipv4": "10.0.0.4",
+        "ipv6": "2001:db8::4",
         "public-ipv4": "203.0.113.7",
         "security-groups": "default\nweb",
         "block-device-mapping": "ami\nroot",
@@ -62,8 +73,16 @@ def test_contents() -> None:
         "tags/instance": "Name\npurpose",
         "tags/instance/Name": "a=b",
         "network/interfaces/macs": "06:00:00:00:00:01/",
-        "network/interfaces/macs/06:00:00:00:00:01/ipv4-associations": "203.0.113.7",
+        "network/interfaces/macs/06:00:00:00:00:01/device-number": "0",
+        "network/interfaces/macs/06:00:00:00:00:01/ipv4-associations": "203.0.113.7\n203.0.113.8",
         "network/interfaces/macs/06:00:00:00:00:01/ipv4-associations/203.0.113.7": "10.0.0.4",
+        "network/interfaces/macs/06:00:00:00:00:01/ipv4-associations/203.0.113.8": "10.0.0.5",
+        "network/interfaces/macs/06:00:00:00:00:01/ipv4-prefix": "10.0.0.16/28",
+        "network/interfaces/macs/06:00:00:00:00:01/ipv6-prefix": "2001:db8:0:0:1::/80",
+        "network/interfaces/macs/06:00:00:00:00:01/ipv6s": "2001:db8::4\n2001:db8::5",
+        "network/interfaces/macs/06:00:00:00:00:01/public-ipv4s": "203.0.113.7\n203.0.113.8",
+        "network/interfaces/macs/06:00:00:00:00:01/subnet-ipv6-cidr-blocks": "2001:db8::/64",
+        "network/interfaces/macs/06:00:00:00:00:01/vpc-ipv6-cidr-blocks": "2001:db8::/56",
         "network/interfaces/macs/06:00:00:00:00:01/local-ipv4s": "10.0.0.4\n10.0.0.5",
         "network/interfaces/macs/06:00:00:00:00:01/security-group-ids": "sg-1\nsg-2",
         "network/interfaces/macs/06:00:00:00:00:01/vpc-ipv4-cidr-block": "10.0.0.0/16",
@@ -73,14 +92,22 @@ def test_contents() -> None:
 
 
 def test_what_there_is_not_is_neither_listed_nor_found() -> None:
-    private = replace(INTERFACE, public_address=None, public_hostname=None)
+    private = replace(
+        INTERFACE,
+        public_addresses=(),
+        public_hostname=None,
+        ipv6_addresses=(),
+        subnet_ipv6_cidr=None,
+        ipv4_prefixes=(),
+    )
     guest = replace(GUEST, interfaces=(private,), public_keys=(), tags=None)
     listing = read(guest, "")
     assert listing is not None
-    for name in ("public-ipv4", "public-hostname", "public-keys", "tags", "iam", "instance-id/x"):
+    for name in ("public-ipv4", "public-hostname", "ipv6", "public-keys", "tags", "iam", "instance-id/x"):
         assert read(guest, name) is None
         assert name not in listing
     macs = "network/interfaces/macs/06:00:00:00:00:01"
     assert "public" not in (read(guest, macs) or "")
-    assert read(guest, f"{macs}/ipv4-associations") is None
+    for name in ("ipv4-associations", "public-ipv4s", "ipv6s", "ipv4-prefix", "subnet-ipv6-cidr-blocks"):
+        assert read(guest, f"{macs}/{name}") is None
     assert read(replace(GUEST, tags=()), "tags/instance") == ""
