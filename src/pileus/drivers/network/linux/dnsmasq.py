@@ -6,7 +6,6 @@ its arguments and contains the digest of the file.
 
 import asyncio
 import hashlib
-import ipaddress
 import os
 import select
 import signal
@@ -14,57 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pileus.drivers.errors import RetryableError
-from pileus.drivers.network.linux.names import MTU, TAP_PREFIX, gateway, resolvers
+from pileus.drivers.network.linux.dnsmasq_files import configuration, leases, names
 from pileus.drivers.network.linux.namespace import Namespace
 from pileus.hostapi.network_spec import VpcSpec
-
-_LEASE_SECONDS = 3600
-_TTL_SECONDS = 60
-
-
-def configuration(vpc: VpcSpec, directory: Path, upstream: tuple[str, ...] = ()) -> str:
-    """What dnsmasq reads at its start only. A name that is not the VPC's is asked of ``upstream``, or NXDOMAIN."""
-    gateways = {nic.subnet_cidr: gateway(nic) for nic in vpc.interfaces}
-    others = [f"local=/{vpc.domain}/", "bogus-priv", *(f"server={address}" for address in upstream)]
-    lines = [
-        "no-resolv",
-        "no-hosts",
-        *(others if upstream else ["address=/#/"]),
-        f"addn-hosts={directory}/names",
-        f"local-ttl={_TTL_SECONDS}",
-        "cache-size=1000",
-        "bind-dynamic",
-        f"interface={TAP_PREFIX}*",
-        "dhcp-authoritative",
-        "no-ping",
-        "leasefile-ro",
-        "dhcp-lease-max=65536",
-        "dhcp-broadcast",  # a unicast answer would overwrite the permanent neighbour entry
-        "quiet-dhcp",
-        f"dhcp-hostsfile={directory}/leases",
-        f"domain={vpc.domain}",
-        f"dhcp-option=option:dns-server,{resolvers(vpc)[0]}",
-        f"dhcp-option=option:mtu,{MTU}",
-    ]
-    for cidr, router in sorted(gateways.items()):
-        subnet = ipaddress.IPv4Network(cidr)
-        tag = f"net{subnet.network_address}-{subnet.prefixlen}"
-        lines.append(f"dhcp-range=set:{tag},{subnet.network_address},static,{subnet.netmask},{_LEASE_SECONDS}")
-        lines.append(f"dhcp-option=tag:{tag},option:router,{router}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def leases(vpc: VpcSpec) -> str:
-    """Who gets which address and host name (the first label: the domain is an option of its own)."""
-    return "".join(
-        f"{nic.mac},{nic.private_address},{nic.hostname.removesuffix('.' + vpc.domain)}\n" for nic in vpc.interfaces
-    )
-
-
-def names(vpc: VpcSpec) -> str:
-    """The names in the VPC, public ones included, which mean the private address here. The first one is the reverse name."""
-    entries = ((nic.private_address, *nic.names, *nic.public_names) for nic in vpc.interfaces)
-    return "".join(f"{' '.join(entry)}\n" for entry in entries if len(entry) > 1)
 
 
 class Dnsmasq:
