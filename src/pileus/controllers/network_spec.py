@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
+from typing import Literal
 
 from pileus.base.config import Config, RegionConfig, api_address, s3_address
 from pileus.controllers.reading import Reading
@@ -44,7 +45,7 @@ from pileus.records.dns_names import private_domain
 from pileus.records.instance import State
 from pileus.records.network_acl import AclEntry, NetworkAcl
 from pileus.records.route_table import RouteTable
-from pileus.records.routing import network_acl_of, route_kind, route_table_of
+from pileus.records.routing import network_acl_of, route_kind, route_table_of, routes_of
 from pileus.records.security_group import SecurityGroupRule
 
 _NETWORKED = frozenset({State.PENDING, State.RUNNING, State.STOPPING, State.SHUTTING_DOWN})
@@ -163,7 +164,7 @@ def _subnet(subnet: Subnet, table: RouteTable, acl: NetworkAcl) -> SubnetSpec:
 def _route_table(view: Reading, vpc: Vpc, table: RouteTable) -> RouteTableSpec:
     """The table with prefix lists spelled out. Where a route of one list has a CIDR of another, an exact one wins."""
     routes: dict[str, RouteSpec] = {}
-    for route in sorted(table.routes, key=lambda route: not route.destination.startswith("pl-")):
+    for route in sorted(routes_of(view, table), key=lambda route: not route.destination.startswith("pl-")):
         kind = route_kind(view, vpc.id, route.target)
         for cidr in _destinations(view, route.destination):
             routes[cidr] = RouteSpec(destination=cidr, kind=kind, target="" if kind == "local" else route.target)
@@ -280,7 +281,7 @@ def _interface(view: Reading, interface_id: str) -> InterfaceSpec:
     )
 
 
-_KINDS = {"nat_gateway": "nat", "vpc_endpoint": "endpoint"}
+_KINDS: Mapping[str, Literal["nat", "endpoint"]] = {"nat_gateway": "nat", "vpc_endpoint": "endpoint"}
 
 
 def _captures(view: Reading, vpc: Vpc, interfaces: Iterable[InterfaceSpec]) -> Iterator[CaptureSpec]:

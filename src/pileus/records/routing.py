@@ -9,8 +9,9 @@ from pileus.records.nat_gateway import NatGateway
 from pileus.records.network_acl import NetworkAcl
 from pileus.records.network_interface import NetworkInterface
 from pileus.records.peering import Peering
-from pileus.records.route_table import RouteTable
+from pileus.records.route_table import Route, RouteTable
 from pileus.records.subnet import Subnet
+from pileus.records.vpc import Vpc
 from pileus.records.vpc_endpoint import VpcEndpoint
 
 R = TypeVar("R", bound=Record)
@@ -18,6 +19,9 @@ R = TypeVar("R", bound=Record)
 RouteKind = Literal[
     "local", "internet", "egress-only", "carrier", "nat", "interface", "peering", "endpoint", "blackhole"
 ]
+
+LOCAL = "local"
+"""The target of routes inside of the VPC."""
 
 
 class Lookup(Protocol):
@@ -59,6 +63,24 @@ def route_kind(view: Lookup, vpc_id: str, target: str) -> RouteKind:
             return "endpoint" if endpoint is not None and endpoint.state == "available" else "blackhole"
         case _:
             return "blackhole"
+
+
+def routes_of(view: Lookup, table: RouteTable) -> tuple[Route, ...]:
+    """A table's routes: a local one for each CIDR that its VPC has now, unless it was replaced, and those on record."""
+    vpc = view.get(Vpc, table.vpc_id)
+    written = tuple(route for route in table.routes if route.target != LOCAL)
+    replaced = {route.destination for route in written}
+    local = (
+        Route(destination=cidr, target=LOCAL, origin="CreateRouteTable")
+        for cidr in (local_cidrs(vpc) if vpc is not None else ())
+        if cidr not in replaced
+    )
+    return (*local, *written)
+
+
+def local_cidrs(vpc: Vpc) -> tuple[str, ...]:
+    """What is local in a VPC: its CIDRs, IPv4 before IPv6."""
+    return (*(cidr for _, cidr in vpc.cidrs), *vpc.ipv6_cidrs)
 
 
 def route_table_of(view: Lookup, subnet: Subnet) -> RouteTable:

@@ -9,18 +9,23 @@ import msgspec
 from pileus.operations.context import Context
 from pileus.records import (
     Address,
+    EgressOnlyGateway,
     Image,
     Instance,
     InternetGateway,
     KeyPair,
+    NatGateway,
     NetworkAcl,
     NetworkInterface,
+    Peering,
+    PrefixList,
     RouteTable,
     SecurityGroup,
     Snapshot,
     Subnet,
     Volume,
     Vpc,
+    VpcEndpoint,
 )
 from pileus.records.tagged import Tagged
 from pileus.services.ec2.errors import MalformedId, NotFound
@@ -35,7 +40,7 @@ class Resource(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
 
     Attributes:
         type: as in tags and ARNs, e.g. ``security-group``. prefix: of its ids, without the dash.
-        code: the family of its errors, e.g. ``InvalidVpcID``; ``malformed`` where that code differs.
+        code: the family of its errors, e.g. ``InvalidVpcID``; ``malformed`` and ``absent`` where those codes differ.
         missing: the message for one id that is not there; ``missing_many`` for several, else the first is named.
     """
 
@@ -45,6 +50,7 @@ class Resource(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     code: str
     missing: str
     malformed: str | None = None
+    absent: str | None = None
     missing_many: str | None = None
 
     def check(self, id: str) -> None:  # noqa: A002 - the word for it
@@ -71,7 +77,7 @@ class Resource(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
         """The error for ids that are not there."""
         template = self.missing_many if len(ids) > 1 and self.missing_many else self.missing
         named = ", ".join(ids) if template is self.missing_many else ids[0]
-        return NotFound(template.format(named), code=f"{self.code}.NotFound")
+        return NotFound(template.format(named), code=self.absent or f"{self.code}.NotFound")
 
 
 def find_visible(resource: Resource[R], context: Context, ids: Iterable[str], visible: Callable[[R], bool]) -> list[R]:
@@ -97,6 +103,13 @@ ADDRESS = Resource(
     code="InvalidAllocationID",
     missing="The allocation ID '{}' does not exist",
     missing_many="The allocation IDs '{}' do not exist",
+)
+EGRESS_ONLY_GATEWAY = Resource(
+    kind=EgressOnlyGateway,
+    type="egress-only-internet-gateway",
+    prefix="eigw",
+    code="InvalidGatewayID",
+    missing="The eigw ID '{}' does not exist",
 )
 IMAGE = Resource(
     kind=Image,
@@ -124,6 +137,15 @@ INTERNET_GATEWAY = Resource(
 KEY_PAIR = Resource(
     kind=KeyPair, type="key-pair", prefix="key", code="InvalidKeyPair", missing="The key pair ID '{}' does not exist"
 )
+NAT_GATEWAY = Resource(
+    kind=NatGateway,
+    type="natgateway",
+    prefix="nat",
+    code="NatGateway",
+    malformed="NatGatewayMalformed",
+    absent="NatGatewayNotFound",
+    missing="NAT gateway {} was not found",
+)
 NETWORK_ACL = Resource(
     kind=NetworkAcl,
     type="network-acl",
@@ -138,6 +160,22 @@ NETWORK_INTERFACE = Resource(
     code="InvalidNetworkInterfaceID",
     malformed="InvalidNetworkInterfaceId.Malformed",
     missing="The networkInterface ID '{}' does not exist",
+)
+PEERING = Resource(
+    kind=Peering,
+    type="vpc-peering-connection",
+    prefix="pcx",
+    code="InvalidVpcPeeringConnectionID",
+    malformed="InvalidVpcPeeringConnectionId.Malformed",
+    missing="The vpcPeeringConnection ID '{}' does not exist",
+)
+PREFIX_LIST = Resource(
+    kind=PrefixList,
+    type="prefix-list",
+    prefix="pl",
+    code="InvalidPrefixListID",
+    malformed="InvalidPrefixListId.Malformed",
+    missing="The prefix list ID '{}' does not exist",
 )
 ROUTE_TABLE = Resource(
     kind=RouteTable,
@@ -187,20 +225,32 @@ VPC = Resource(
     missing="The vpc ID '{}' does not exist",
     missing_many="The vpc IDs '{}' do not exist",
 )
+VPC_ENDPOINT = Resource(
+    kind=VpcEndpoint,
+    type="vpc-endpoint",
+    prefix="vpce",
+    code="InvalidVpcEndpointId",
+    missing="The Vpc Endpoint Id '{}' does not exist",
+)
 
 RESOURCES: tuple[Resource[Tagged], ...] = (  # pyright: ignore[reportAssignmentType] - covariant, but msgspec can't say it
     ADDRESS,
+    EGRESS_ONLY_GATEWAY,
     IMAGE,
     INSTANCE,
     INTERNET_GATEWAY,
     KEY_PAIR,
+    NAT_GATEWAY,
     NETWORK_ACL,
     NETWORK_INTERFACE,
+    PEERING,
+    PREFIX_LIST,
     ROUTE_TABLE,
     SECURITY_GROUP,
     SNAPSHOT,
     SUBNET,
     VOLUME,
     VPC,
+    VPC_ENDPOINT,
 )
 """All of them: what CreateTags and DescribeTags know."""
