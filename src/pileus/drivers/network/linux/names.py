@@ -1,34 +1,44 @@
-"""Names, addresses and MACs of the driver's own objects, all derived, and the checks on what the spec brings in.
+"""Names, addresses and MACs of the driver's own objects, all derived, and what they mean to packets.
 
-Everything that ends up in a script or a path passes through here first, so that no value can smuggle syntax.
+How a packet finds its way through a VPC's namespace: its subnet is that of the link that it came in by (``tap_name``),
+which the rules turn into a firewall mark, ``table_number`` of the subnet's route table. The mark names the routing table
+that is asked first. There, what is local is thrown back to the main table, which knows all interfaces of the VPC. What
+comes from a peering's link or from the edge has no mark: it reaches interfaces of the VPC, and nothing beyond them.
+
+What leaves by ``EDGE_LINK`` is translated 1:1, or it is on its way to one of the cloud's services by a gateway endpoint:
+then it goes as the namespace's own address on ``EDGE_LINK`` (its transit address), which the edge knows the way back to.
 """
 
 import hashlib
 import ipaddress
-import re
 from collections.abc import Iterable
 
 from pileus.drivers.errors import PermanentError
-from pileus.hostapi.network_spec import InterfaceSpec, NetworkSpec, VpcSpec
+from pileus.hostapi.network_spec import InterfaceSpec, SubnetSpec, VpcSpec
 
 METADATA = "169.254.169.254"
 METADATA_PORT = 80
 RESOLVER = "169.254.169.253"
 """The resolver's second address, the same in every VPC; the first is the VPC's base + 2."""
 
-NEXT_HOP = "169.254.0.1"
-"""The other end of every veth. Nobody owns it: a permanent neighbour entry points it at the other end's MAC."""
+NEXT_HOP, NEXT_HOP6 = "169.254.0.1", "fe80::1"
+"""The other end of every link that is routed by. Nobody owns them: permanent neighbour entries point them at its MAC."""
 
 GATEWAY_MAC = "02:00:a9:fe:00:01"
 """The MAC of every tap as its guest sees it: one value, so that a guest restored elsewhere keeps its gateway."""
+GATEWAY6 = "fe80::a9ff:fefe:1"
+"""The router of every subnet with IPv6, on every tap: what EUI-64 makes of ``GATEWAY_MAC``."""
 
 UPPER_MAC, LOWER_MAC = "02:00:a9:fe:00:02", "02:00:a9:fe:00:03"
 """Of a veth's end towards the host, and of its end towards the guests."""
 
 MTU = 1500
-TAP_PREFIX, VETH_PREFIX = "vt", "vpc"
+TAP_PREFIX, VETH_PREFIX, PEERING_PREFIX = "vt", "vpc", "pcx"
 TRANSIT = ipaddress.IPv4Network("198.18.0.0/15")
-"""Addresses of the VPCs' resolvers on their way to the host's: between the VPCs and the edge only (RFC 2544's range)."""
+"""Addresses of the VPCs' namespaces: of their resolvers that ask the host's, and of guests that use a gateway endpoint.
+Between the VPCs and the edge only (RFC 2544's range)."""
+HOST6 = "fd00:a9fe:a9fe::1"
+"""The host's IPv6 address on its link to the edge."""
 
 EDGE_LINK = "edge"
 """A VPC's end of its veth, in the VPC's namespace."""
@@ -37,17 +47,10 @@ HOST_LINK = "host"
 
 Pools = tuple[ipaddress.IPv4Network, ...]
 
-_CLOUD = re.compile(r"[a-z][a-z0-9]{0,9}")
-_ID = re.compile(r"[a-z]+-[0-9a-z]{1,40}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-
-
-def check_cloud(name: str) -> str:
-    """A cloud's name, which begins the names of all it makes: up to ten letters and digits, for links have fifteen."""
-    if not _CLOUD.fullmatch(name):
-        raise PermanentError(f"a cloud's name is up to ten lower-case letters and digits, not {name!r}")
-    return name
+_KERNELS_TABLES = 1000
+"""Routing tables below this are somebody else's, or the driver's fixed ones."""
+OWN_TABLE = 900
+"""The routing table of what a VPC's namespace itself sends and the main table has no way for."""
 
 
 def short_name(prefix: str, resource_id: str) -> str:
@@ -56,7 +59,7 @@ def short_name(prefix: str, resource_id: str) -> str:
 
 
 def tap_name(interface_id: str) -> str:
-    """The tap of an interface."""
+    """The link of an interface in its VPC's namespace: a tap for a guest, otherwise a veth to the driver's appliance."""
     return short_name(TAP_PREFIX, interface_id)
 
 
@@ -65,14 +68,35 @@ def veth_name(vpc_id: str) -> str:
     return short_name(VETH_PREFIX, vpc_id)
 
 
+def peering_link(peering_id: str) -> str:
+    """The veth of a peering, which has this name in both VPCs' namespaces."""
+    return short_name(PEERING_PREFIX, peering_id)
+
+
+def table_number(route_table_id: str) -> int:
+    """The number of a route table in the kernel, which is the firewall mark of packets that are routed by it, too."""
+    digest = hashlib.sha256(route_table_id.encode()).digest()
+    return _KERNELS_TABLES + int.from_bytes(digest[:8]) % ((1 << 31) - _KERNELS_TABLES)
+
+
 def transit(index: int) -> str:
     """The transit address that goes with the index of a VPC's veth in the edge."""
     return str(TRANSIT[index])
 
 
-def gateway(interface: InterfaceSpec) -> str:
+def gateway(subnet: SubnetSpec) -> str:
     """The subnet's router: base + 1, as in every VPC of EC2."""
-    return str(ipaddress.IPv4Network(interface.subnet_cidr)[1])
+    return str(ipaddress.IPv4Network(subnet.cidr)[1])
+
+
+def subnets(vpc: VpcSpec) -> dict[str, SubnetSpec]:
+    """The VPC's subnets by id."""
+    return {subnet.subnet_id: subnet for subnet in vpc.subnets}
+
+
+def owned(interface: InterfaceSpec) -> tuple[str, ...]:
+    """All that is the interface's: its addresses of both families and its delegated prefixes."""
+    return (*(one.address for one in interface.addresses), *interface.ipv6, *interface.prefixes)
 
 
 def resolvers(vpc: VpcSpec) -> tuple[str, str]:
@@ -90,77 +114,3 @@ def pools(cidrs: Iterable[str]) -> Pools:
         if network.prefixlen > 29:
             raise PermanentError(f"the pool {network} is too small: four of its addresses are not handed out")
     return networks
-
-
-def check(spec: NetworkSpec, owned: Pools) -> None:
-    """Refuses a spec whose values are malformed or contradict each other.
-
-    Raises:
-        PermanentError: it says which value of which resource.
-    """
-    taken: dict[str, str] = {}
-
-    def claim(what: str, owner: str) -> None:
-        if taken.setdefault(what, owner) != owner:
-            raise PermanentError(f"{what} belongs to {taken[what]} and to {owner}")
-
-    for vpc in spec.vpcs:
-        _check_vpc(vpc)
-        claim(veth_name(vpc.vpc_id), vpc.vpc_id)
-        for interface in vpc.interfaces:
-            _check_interface(interface, vpc)
-            claim(tap_name(interface.interface_id), f"{interface.interface_id} in {vpc.vpc_id}")
-            claim(f"{interface.private_address} of {vpc.vpc_id}", interface.interface_id)
-            if interface.public_address is not None:
-                claim(interface.public_address, interface.interface_id)
-                _check_public(ipaddress.IPv4Address(interface.public_address), owned)
-
-
-def _check_public(address: ipaddress.IPv4Address, owned: Pools) -> None:
-    pool = next((pool for pool in owned if address in pool), None)
-    if pool is None:
-        raise PermanentError(f"{address} is not in this cloud's pool")
-    if address in (pool[0], pool[1], pool[2], pool[-1]):
-        raise PermanentError(f"{address} is one of the addresses of {pool} that are not handed out")
-
-
-def _check_vpc(vpc: VpcSpec) -> None:
-    try:
-        for cidr in vpc.cidrs:
-            ipaddress.IPv4Network(cidr)
-        for group in vpc.groups:
-            for member in group.members:
-                ipaddress.ip_address(member)
-            for rule in (*group.ingress, *group.egress):
-                if rule.cidr is not None:
-                    ipaddress.ip_network(rule.cidr)
-    except ValueError as error:
-        raise PermanentError(f"{vpc.vpc_id}: {error}") from error
-    references = (rule.group for group in vpc.groups for rule in (*group.ingress, *group.egress))
-    ids = (vpc.vpc_id, *(group.group_id for group in vpc.groups), *(name for name in references if name is not None))
-    for value in ids:
-        if not _ID.fullmatch(value):
-            raise PermanentError(f"{vpc.vpc_id}: not an id: {value!r}")
-    if not vpc.vpc_id.startswith("vpc-") or not vpc.cidrs or not _HOSTNAME.fullmatch(vpc.domain):
-        raise PermanentError(f"{vpc.vpc_id}: a VPC has an id vpc-…, at least one CIDR and a domain name")
-
-
-def _check_interface(interface: InterfaceSpec, vpc: VpcSpec) -> None:
-    try:
-        subnet = ipaddress.IPv4Network(interface.subnet_cidr)
-        private = ipaddress.IPv4Address(interface.private_address)
-        ipaddress.IPv4Address(interface.public_address or "0.0.0.0")  # noqa: S104 - a placeholder that always parses
-    except ValueError as error:
-        raise PermanentError(f"{interface.interface_id}: {error}") from error
-    if private not in subnet or not any(subnet.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in vpc.cidrs):
-        raise PermanentError(f"{interface.interface_id}: {private} is outside its subnet or its VPC")
-    if private in (*(subnet[n] for n in range(4)), subnet[-1]):
-        raise PermanentError(f"{interface.interface_id}: {private} is one of the five reserved addresses of {subnet}")
-    if not _MAC.fullmatch(interface.mac):
-        raise PermanentError(f"{interface.interface_id}: not a MAC address in lower case: {interface.mac!r}")
-    for value in (interface.interface_id, *interface.groups):
-        if not _ID.fullmatch(value):
-            raise PermanentError(f"{interface.interface_id}: not an id: {value!r}")
-    for name in (interface.hostname, *interface.names, *interface.public_names):
-        if not _HOSTNAME.fullmatch(name):
-            raise PermanentError(f"{interface.interface_id}: not a host name: {name!r}")
