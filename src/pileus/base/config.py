@@ -1,8 +1,8 @@
 """The cloud's configuration: ``config.toml`` in the data directory. Read by the composition roots in ``pileus.cmd``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from itertools import combinations
+from itertools import combinations, islice, zip_longest
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             the last but one is S3's.
         carrier_pool: CIDRs of the addresses that instances in wavelength zones get.
         announce: how the uplink's network learns of the pools: it has a route (""), by ARP (``arp``), by BGP (``bgp``).
-        ipv6_pool: of which VPCs get their /56.
+        ipv6_pool: of which VPCs get their /56. By default each region has a /36 of 2001:db8::/32, by its place.
     """
 
     name: str = "us-east-1"
@@ -34,7 +34,7 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     public_pool: tuple[str, ...] = ("203.0.113.0/24",)
     carrier_pool: tuple[str, ...] = ()
     announce: Literal["", "arp", "bgp"] = ""
-    ipv6_pool: str = "2001:db8::/36"
+    ipv6_pool: str = ""
 
     def __post_init__(self) -> None:
         if not self.zones:
@@ -44,7 +44,7 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for cidr in (*self.public_pool, *self.carrier_pool):
             if IPv4Network(cidr).prefixlen > _SMALLEST_POOL:
                 raise ValueError(f"the pool {cidr} is smaller than a /{_SMALLEST_POOL}")
-        if IPv6Network(self.ipv6_pool).prefixlen > _VPC_IPV6_PREFIX:
+        if self.ipv6_pool and IPv6Network(self.ipv6_pool).prefixlen > _VPC_IPV6_PREFIX:
             raise ValueError(f"the IPv6 pool {self.ipv6_pool} is smaller than a /{_VPC_IPV6_PREFIX}")
 
 
@@ -140,6 +140,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_apart(
             [IPv4Network(pool) for region in self.regions for pool in (*region.public_pool, *region.carrier_pool)]
         )
+        msgspec.structs.force_setattr(self, "regions", tuple(_with_ipv6_pools(self.regions)))
         _check_apart([IPv6Network(region.ipv6_pool) for region in self.regions])
         if not 0 < self.port < 1 << 16:
             raise ValueError(f"port {self.port} is not between 1 and 65535")
@@ -167,6 +168,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if region.name == name:
                 return region
         raise KeyError(name)
+
+
+def _with_ipv6_pools(regions: Sequence[RegionConfig]) -> Iterator[RegionConfig]:
+    """The regions with IPv6 pools: the n-th one has the n-th /36 of the documentation's range unless it says otherwise."""
+    defaults = IPv6Network("2001:db8::/32").subnets(new_prefix=36)
+    for region, pool in zip_longest(regions, islice(defaults, len(regions))):
+        if pool is None:
+            raise ValueError(f"there is no default IPv6 pool left for {region.name}: set its ipv6_pool")
+        yield msgspec.structs.replace(region, ipv6_pool=region.ipv6_pool or str(pool))
 
 
 def _check_apart(pools: Sequence[IPv4Network | IPv6Network]) -> None:

@@ -98,32 +98,37 @@ def _interfaces(tx: Transaction, instance: Instance) -> list[NetworkInterface]:
 
 
 def _give_back_public_addresses(tx: Transaction, instance: Instance) -> None:
-    """At stop, an address that EC2 gave goes back to the pool; an Elastic IP stays."""
+    """At stop, addresses that EC2 gave go back to the pool; Elastic IPs stay."""
     for interface in _interfaces(tx, instance):
-        if interface.public_address and interface.address_id is None:
-            tx.release(pool_scope(interface.region), interface.public_address)
-            tx.put(replace(interface, public_address=None))
+        bare = interface
+        for one in interface.addresses:
+            if one.public is not None and one.address_id is None:
+                tx.release(pool_scope(interface.region), one.public)
+                bare = bare.with_address(one.bare())
+        if bare != interface:
+            tx.put(bare)
 
 
 def _let_interfaces_go(tx: Transaction, instance: Instance) -> None:
     _give_back_public_addresses(tx, instance)
     for interface in _interfaces(tx, instance):
         attachment = interface.attachment
-        if attachment is not None and not attachment.delete_on_termination:
+        keep = attachment is not None and not attachment.delete_on_termination
+        _unbind(tx, interface, keep=keep)
+        if keep:
             tx.put(replace(interface, attachment=None))
-            _unbind(tx, interface, keep=True)
-            continue
-        _unbind(tx, interface, keep=False)
-        tx.release(subnet_scope(interface.subnet_id), interface.private_address)
-        tx.delete(interface)
+        else:
+            for address in interface.claimed:
+                tx.release(subnet_scope(interface.subnet_id), address)
+            tx.delete(interface)
 
 
 def _unbind(tx: Transaction, interface: NetworkInterface, *, keep: bool) -> None:
-    """An Elastic IP of an interface forgets the instance, and the interface too unless that is kept."""
-    address = tx.get(Address, interface.address_id) if interface.address_id else None
-    if address is None:
-        return
-    tx.put(replace(address, instance_id=None) if keep else address.unbound())
+    """The Elastic IPs of an interface forget the instance, and the interface too unless that is kept."""
+    for one in interface.addresses:
+        address = tx.get(Address, one.address_id) if one.address_id else None
+        if address is not None:
+            tx.put(replace(address, instance_id=None) if keep else address.unbound())
 
 
 def _let_volumes_go(tx: Transaction, instance: Instance) -> None:

@@ -25,7 +25,9 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 def names_of(view: Reading, vpc: Vpc, interface: NetworkInterface) -> Names:
     """The names of an interface."""
     own = private_name(vpc.region, interface.private_address)
-    private = {one.address: (private_name(vpc.region, one.address),) for one in interface.addresses}
+    private: dict[str, tuple[str, ...]] = {
+        one.address: (private_name(vpc.region, one.address),) for one in interface.addresses
+    }
     if interface.instance_id:
         private[interface.private_address] += (f"{interface.instance_id}.{private_domain(vpc.region)}",)
     public = {

@@ -1,6 +1,7 @@
 """Network interfaces."""
 
 from datetime import datetime
+from ipaddress import IPv4Network
 from typing import ClassVar, Literal
 
 import msgspec
@@ -125,9 +126,22 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
         return (*(one.address for one in self.addresses), *self.ipv6_addresses)
 
     @property
+    def claimed(self) -> tuple[str, ...]:
+        """What it claims in its subnet: its private addresses, and its prefixes (of IPv4 with every address in them)."""
+        delegated = (str(address) for prefix in self.ipv4_prefixes for address in IPv4Network(prefix))
+        return (*self.private_addresses, *self.ipv4_prefixes, *delegated, *self.ipv6_prefixes)
+
+    @property
     def public_addresses(self) -> tuple[str, ...]:
         """All its public IPv4 addresses."""
         return tuple(one.public for one in self.addresses if one.public)
+
+    def address(self, private: str) -> PrivateAddress:
+        """What it has at this private IPv4 address. Raises KeyError: it does not have it."""
+        for one in self.addresses:
+            if one.address == private:
+                return one
+        raise KeyError(private)
 
     def with_address(self, changed: PrivateAddress) -> "NetworkInterface":
         """With this in place of the private address that it has already."""

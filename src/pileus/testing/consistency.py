@@ -24,6 +24,7 @@ from pileus.records import (
 from pileus.records.address import pool_scope
 from pileus.records.image import image_name_scope
 from pileus.records.instance import State
+from pileus.records.network_interface import PrivateAddress
 from pileus.records.security_group import group_name_scope
 from pileus.records.subnet import is_usable, subnet_scope
 from pileus.scheduler.request import request_of
@@ -129,21 +130,29 @@ def _equipment(view: View, one: Instance) -> Iterator[str]:
 def _interfaces(view: View) -> Iterator[str]:
     for one in view.list(NetworkInterface):
         subnet = view.get(Subnet, one.subnet_id)
-        if subnet is None or not is_usable(subnet.cidr, one.private_address):
-            yield f"{one.id} has {one.private_address}, which is not in its subnet"
-        elif view.owner_of(subnet_scope(subnet.id), one.private_address) != one.id:
-            yield f"{one.id} has {one.private_address} without a claim to it"
+        if subnet is None or not all(is_usable(subnet.cidr, each.address) for each in one.addresses):
+            yield f"{one.id} has {one.private_addresses}, which are not all in its subnet"
+        yield from (
+            f"{one.id} has {address} without a claim to it"
+            for address in one.claimed
+            if view.owner_of(subnet_scope(one.subnet_id), address) != one.id
+        )
         instance = view.get(Instance, one.instance_id) if one.instance_id else None
         if one.instance_id and (instance is None or instance.state is State.TERMINATED):
             yield f"{one.id} is attached to {one.instance_id}, which is gone"
-        holder = one.address_id or one.id
-        if one.public_address and view.owner_of(pool_scope(one.region), one.public_address) != holder:
-            yield f"{one.id} has {one.public_address} without a claim to it"
-        if one.public_address and not one.address_id and (instance is None or instance.state is State.STOPPED):
-            yield f"{one.id} keeps {one.public_address} though nothing runs behind it"
-        address = view.get(Address, one.address_id) if one.address_id else None
-        if one.address_id and (address is None or address.interface_id != one.id):
-            yield f"{one.id} has the Elastic IP {one.address_id}, which is elsewhere"
+        running = instance is not None and instance.state is not State.STOPPED
+        for each in one.addresses:
+            yield from _public_address(view, one, each, running=running)
+
+
+def _public_address(view: View, one: NetworkInterface, each: PrivateAddress, *, running: bool) -> Iterator[str]:
+    if each.public and view.owner_of(pool_scope(one.region), each.public) != (each.address_id or one.id):
+        yield f"{one.id} has {each.public} without a claim to it"
+    if each.public and not each.address_id and not running:
+        yield f"{one.id} keeps {each.public} though nothing runs behind it"
+    address = view.get(Address, each.address_id) if each.address_id else None
+    if each.address_id and (address is None or address.interface_id != one.id):
+        yield f"{one.id} has the Elastic IP {each.address_id}, which is elsewhere"
 
 
 def _places(one: Instance) -> Iterator[str]:
@@ -165,10 +174,12 @@ def _addresses(view: View) -> Iterator[str]:
         if interface is None:
             if any(told) or one.interface_id:
                 yield f"{one.id} is associated with {one.interface_id}, which is gone: {told}"
-        elif (interface.association_id, interface.instance_id, interface.private_address) != told:
+            continue
+        bound = [each for each in interface.addresses if each.address == one.private_address]
+        if not bound or (bound[0].association_id, interface.instance_id, bound[0].address) != told:
             yield f"{one.id} says {told} of {interface.id}, which differs"
-        elif (interface.address_id, interface.public_address) != (one.id, one.public_address):
-            yield f"{one.id} is associated with {interface.id}, which has {interface.public_address}"
+        elif (bound[0].address_id, bound[0].public) != (one.id, one.public_address):
+            yield f"{one.id} is associated with {interface.id}, which has {bound[0].public}"
 
 
 def _volumes(view: View) -> Iterator[str]:
@@ -221,12 +232,13 @@ def _claims(view: View, config: Config) -> Iterator[str]:
     for subnet in view.list(Subnet):
         for address, holder in view.claims(subnet_scope(subnet.id)).items():
             interface = view.get(NetworkInterface, holder)
-            if interface is None or (interface.subnet_id, interface.private_address) != (subnet.id, address):
+            if interface is None or interface.subnet_id != subnet.id or address not in interface.claimed:
                 yield f"{address} in {subnet.id} is claimed by {holder}, which does not have it"
     for region in config.regions:
         for address, holder in view.claims(pool_scope(region.name)).items():
-            found = view.get(NetworkInterface, holder) or view.get(Address, holder)
-            if found is None or found.public_address != address:
+            interface, elastic = view.get(NetworkInterface, holder), view.get(Address, holder)
+            held = interface.public_addresses if interface else (elastic.public_address,) if elastic else ()
+            if address not in held:
                 yield f"{address} is claimed by {holder}, which does not have it"
     for vpc in view.list(Vpc):
         for name, holder in view.claims(group_name_scope(vpc.id)).items():

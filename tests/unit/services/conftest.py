@@ -9,8 +9,8 @@ from pileus.testing.in_process import DirectCloud
 
 CONFIG = Config(
     regions=(
-        RegionConfig(name="us-east-1", zones=("a", "b"), public_pool=("203.0.113.0/28",)),
-        RegionConfig(name="eu-central-1", zones=("a",), public_pool=("198.51.100.0/28",)),
+        RegionConfig(name="us-east-1", zones=("a", "b"), public_pool=("203.0.113.0/27",)),
+        RegionConfig(name="eu-central-1", zones=("a",), public_pool=("198.51.100.0/27",)),
     )
 )
 

@@ -1,10 +1,6 @@
 """Elastic IP addresses, and the public addresses that interfaces get by themselves."""
 
-from contextlib import suppress
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
-
-from msgspec.structs import replace
 
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
@@ -14,10 +10,9 @@ from pileus.operations.listing import Listing
 from pileus.operations.tags import tag_set, tags_for
 from pileus.records import Address, Instance, NetworkInterface
 from pileus.records.address import pool_scope
-from pileus.records.instance import State
+from pileus.services.ec2.address_binding import bind_address, is_public, take_public_address, unbind_address
 from pileus.services.ec2.errors import (
     IncorrectInstanceState,
-    InsufficientAddressCapacity,
     InvalidParameterCombination,
     InvalidParameterValue,
     MissingParameter,
@@ -26,8 +21,7 @@ from pileus.services.ec2.errors import (
 from pileus.services.ec2.network_interfaces import only_interface
 from pileus.services.ec2.resources import ADDRESS, INSTANCE, NETWORK_INTERFACE
 from pileus.services.ec2.service import ec2
-from pileus.services.ec2.subnets import take_free
-from pileus.store import Transaction
+from pileus.services.ec2.vpc_quotas import ELASTIC_IPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,29 +45,6 @@ class AlreadyAssociated(ServiceError):
     """The Elastic IP or the interface has an association, and AllowReassociation is off."""
 
     code = "Resource.AlreadyAssociated"
-
-
-def take_public_address(context: Context, tx: Transaction, holder: str) -> str:
-    """Claims a public address of the region's pool. Raises InsufficientAddressCapacity."""
-    for cidr in context.env.config.region(context.region).public_pool:
-        network = IPv4Network(cidr)
-        first, last = int(network.network_address) + 4, int(network.broadcast_address) - 1
-        address = take_free(tx, pool_scope(context.region), first, last, holder)
-        if address is not None:
-            return address
-    raise InsufficientAddressCapacity("There are not enough free public addresses in the pool of this region.")
-
-
-def detach_public_address(tx: Transaction, interface: NetworkInterface) -> NetworkInterface:
-    """The interface without its public address: one that EC2 gave is free again, an Elastic IP loses its association."""
-    if interface.public_address is None:
-        return interface
-    address = tx.get(Address, interface.address_id) if interface.address_id else None
-    if address is not None:
-        tx.put(address.unbound())
-    else:
-        tx.release(pool_scope(interface.region), interface.public_address)
-    return tx.put(replace(interface, public_address=None, address_id=None, association_id=None))
 
 
 def _draw(_: Context, address: Address) -> dict[str, Any]:
@@ -145,6 +116,7 @@ def allocate_address(context: Context, params: "AllocateAddressRequestTypeDef") 
     pool = params.get("PublicIpv4Pool", "amazon")
     if pool != "amazon":
         raise NotFound(f"The pool ID '{pool}' does not exist", code="InvalidPublicIpv4PoolID.NotFound")
+    ELASTIC_IPS.check(len(context.view.list(Address, account=context.account, region=context.region)))
     id_ = new_id("eipalloc")
     public = _take_wanted(context, params.get("Address"), id_)
     address = context.tx.put(
@@ -170,22 +142,14 @@ def allocate_address(context: Context, params: "AllocateAddressRequestTypeDef") 
 def _take_wanted(context: Context, wanted: str | None, holder: str) -> str:
     if wanted is None:
         return take_public_address(context, context.tx, holder)
-    pool = context.env.config.region(context.region).public_pool
-    owner = context.tx.owner_of(pool_scope(context.region), wanted)
-    inside = any(_inside(wanted, cidr) for cidr in pool)
-    if owner is not None or not inside:
+    try:
+        inside = is_public(context.env.config.region(context.region), wanted)
+    except ValueError as error:
+        raise InvalidParameterValue(f"Value ({wanted}) for parameter address is invalid.") from error
+    if not inside or context.tx.owner_of(pool_scope(context.region), wanted) is not None:
         raise NotFound(f"Address '{wanted}' not found.", code="InvalidAddress.NotFound")
     context.tx.claim(pool_scope(context.region), wanted, holder)
     return wanted
-
-
-def _inside(address: str, cidr: str) -> bool:
-    try:
-        network = IPv4Network(f"{address}/32")
-    except ValueError as error:
-        raise InvalidParameterValue(f"Value ({address}) for parameter address is invalid.") from error
-    pool = IPv4Network(cidr)
-    return int(pool.network_address) + 4 <= int(network.network_address) < int(pool.broadcast_address)
 
 
 def _one(context: Context, params: "Any") -> Address:
@@ -254,33 +218,12 @@ def associate_address(context: Context, params: "AssociateAddressRequestTypeDef"
         raise AlreadyAssociated(
             f"resource {address.id} is already associated with associate-id {address.association_id}"
         )
-    if interface.address_id and not params.get("AllowReassociation"):
+    current = interface.primary
+    if current.address_id and not params.get("AllowReassociation"):
         raise AlreadyAssociated(
-            f"resource {interface.id} is already associated with associate-id {interface.association_id}"
+            f"resource {interface.id} is already associated with associate-id {current.association_id}"
         )
-    return {"AssociationId": _bind(context, address, interface)}
-
-
-def _bind(context: Context, address: Address, interface: NetworkInterface) -> str:
-    tx = context.tx
-    before = tx.get(NetworkInterface, address.interface_id) if address.interface_id else None
-    if before is not None:
-        _give_up_elastic(context, before)
-        address = ADDRESS.one(context, address.id)
-    interface = detach_public_address(tx, interface)
-    association = new_id("eipassoc")
-    tx.put(
-        replace(
-            address,
-            association_id=association,
-            interface_id=interface.id,
-            interface_account=interface.account,
-            instance_id=interface.instance_id,
-            private_address=interface.private_address,
-        )
-    )
-    tx.put(replace(interface, public_address=address.public_address, address_id=address.id, association_id=association))
-    return association
+    return {"AssociationId": bind_address(context, address, interface, current.address)}
 
 
 @ec2.writes("DisassociateAddress", resources=("elastic-ip:AssociationId",))
@@ -289,27 +232,8 @@ def disassociate_address(context: Context, params: "DisassociateAddressRequestTy
     address = _associated(context, params)
     if address is None or address.interface_id is None:
         return {}
-    interface = context.tx.get(NetworkInterface, address.interface_id)
-    assert interface is not None, f"{address.id} is associated with an interface that is gone"
-    _give_up_elastic(context, interface)
+    unbind_address(context, address)
     return {}
-
-
-def _give_up_elastic(context: Context, interface: NetworkInterface) -> None:
-    """Takes an interface's Elastic IP. A running instance that was launched with a public address gets one again, while
-    the pool has any.
-    """
-    interface = detach_public_address(context.tx, interface)
-    instance = context.tx.get(Instance, interface.instance_id) if interface.instance_id else None
-    if interface.auto_public and instance and instance.state in {State.PENDING, State.RUNNING}:
-        with suppress(InsufficientAddressCapacity):
-            give_public_address(context, interface)
-
-
-def give_public_address(context: Context, interface: NetworkInterface) -> NetworkInterface:
-    """The interface with a public address of the pool. Raises InsufficientAddressCapacity."""
-    public = take_public_address(context, context.tx, interface.id)
-    return context.tx.put(replace(interface, public_address=public))
 
 
 def _associated(context: Context, params: "DisassociateAddressRequestTypeDef") -> Address | None:

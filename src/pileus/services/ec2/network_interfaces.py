@@ -56,15 +56,16 @@ def draw_association(context: Context, interface: NetworkInterface) -> dict[str,
     return {
         "PublicIp": interface.public_address,
         "PublicDnsName": public_name_in(vpc, interface),
-        "IpOwnerId": interface.public_owner,
+        "IpOwnerId": interface.public_owner(interface.primary),
     }
 
 
 def draw_association_full(context: Context, interface: NetworkInterface) -> dict[str, Any] | None:
     """The same with the ids of allocation and association, as DescribeNetworkInterfaces has it."""
     association = draw_association(context, interface)
-    if association is not None and interface.address_id:
-        association |= {"AllocationId": interface.address_id, "AssociationId": interface.association_id}
+    primary = interface.primary
+    if association is not None and primary.address_id:
+        association |= {"AllocationId": primary.address_id, "AssociationId": primary.association_id}
     return association
 
 
@@ -137,13 +138,13 @@ NETWORK_INTERFACES = Listing(
     find=NETWORK_INTERFACE.find,
     exclusive=True,
     filters={
-        "addresses.association.owner-id": lambda _, interface: interface.public_owner,
+        "addresses.association.owner-id": lambda _, interface: interface.public_owner(interface.primary),
         "addresses.association.public-ip": lambda _, interface: interface.public_address,
         "addresses.primary": constant(True),
         "addresses.private-ip-address": lambda _, interface: interface.private_address,
-        "association.allocation-id": lambda _, interface: interface.address_id,
-        "association.association-id": lambda _, interface: interface.association_id,
-        "association.ip-owner-id": lambda _, interface: interface.public_owner,
+        "association.allocation-id": lambda _, interface: interface.primary.address_id,
+        "association.association-id": lambda _, interface: interface.primary.association_id,
+        "association.ip-owner-id": lambda _, interface: interface.public_owner(interface.primary),
         "association.public-dns-name": lambda context, i: public_name_in(context.view.get(Vpc, i.vpc_id), i) or None,
         "association.public-ip": lambda _, interface: interface.public_address,
         "attachment.attach-time": _attachment(lambda attachment: iso(attachment.attached)),

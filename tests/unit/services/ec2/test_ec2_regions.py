@@ -96,8 +96,8 @@ async def test_account_attributes(ec2):
         "default-vpc": (await ec2("DescribeVpcs"))["Vpcs"][0]["VpcId"],
         "max-instances": "20",
         "vpc-max-security-groups-per-interface": "5",
-        "max-elastic-ips": "11",
-        "vpc-max-elastic-ips": "11",
+        "max-elastic-ips": "5",
+        "vpc-max-elastic-ips": "5",
     }
 
 
@@ -107,8 +107,8 @@ async def test_account_attributes_by_name(ec2, refused):
     assert await refused("DescribeAccountAttributes", AttributeNames=["shoe-size"]) == "InvalidParameterValue"
 
 
-@pytest.mark.parametrize("count", [11])
+@pytest.mark.parametrize("count", [5])
 async def test_an_account_can_have_as_many_addresses_as_it_is_told(ec2, refused, count):
     for _ in range(count):
         await ec2("AllocateAddress")
-    assert await refused("AllocateAddress") == "InsufficientAddressCapacity"
+    assert await refused("AllocateAddress") == "AddressLimitExceeded"

@@ -12,9 +12,9 @@ from pileus.base.ids import new_id
 from pileus.catalogue import InstanceType
 from pileus.operations.context import Context
 from pileus.records import Address, Instance, NetworkInterface, SecurityGroup, Subnet
-from pileus.records.network_interface import InterfaceAttachment
+from pileus.records.network_interface import InterfaceAttachment, PrivateAddress
 from pileus.records.subnet import subnet_scope
-from pileus.services.ec2.addresses import detach_public_address, give_public_address
+from pileus.services.ec2.address_binding import detach_public_addresses, give_public_address
 from pileus.services.ec2.errors import (
     InsufficientAddressCapacity,
     InsufficientFreeAddressesInSubnet,
@@ -234,8 +234,9 @@ def discard_interfaces(context: Context, interfaces: Sequence[NetworkInterface])
         if interface.created < context.now:
             context.tx.put(replace(interface, attachment=None))
             continue
-        bare = detach_public_address(context.tx, interface)
-        context.tx.release(subnet_scope(bare.subnet_id), bare.private_address)
+        bare = detach_public_addresses(context.tx, interface)
+        for address in bare.claimed:
+            context.tx.release(subnet_scope(bare.subnet_id), address)
         context.tx.delete(bare)
 
 
@@ -260,7 +261,9 @@ def _create(context: Context, nic: Nic, instance: Instance, tags: Mapping[str, s
             vpc_id=nic.subnet.vpc_id,
             zone=nic.subnet.zone,
             mac=_new_mac(),
-            private_address=take_private_address(context.tx, nic.subnet, interface_id, nic.private_address),
+            addresses=(
+                PrivateAddress(address=take_private_address(context.tx, nic.subnet, interface_id, nic.private_address)),
+            ),
             groups=nic.groups,
             created=context.now,
             description=nic.description,
@@ -272,9 +275,10 @@ def _create(context: Context, nic: Nic, instance: Instance, tags: Mapping[str, s
 
 def _attach(tx: Transaction, interface: NetworkInterface, attachment: InterfaceAttachment) -> NetworkInterface:
     """Puts an interface that exists into an instance; its Elastic IP comes with it."""
-    address = tx.get(Address, interface.address_id) if interface.address_id else None
-    if address is not None:
-        tx.put(replace(address, instance_id=attachment.instance_id))
+    for one in interface.addresses:
+        address = tx.get(Address, one.address_id) if one.address_id else None
+        if address is not None:
+            tx.put(replace(address, instance_id=attachment.instance_id))
     return tx.put(replace(interface, attachment=attachment))
 
 

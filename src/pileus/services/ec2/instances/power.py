@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pileus.operations.context import Context, NoCapacity
 from pileus.records import Instance, Volume
 from pileus.records.instance import Reason, State, check_transition
-from pileus.services.ec2.addresses import give_public_address
+from pileus.services.ec2.address_binding import give_public_address
 from pileus.services.ec2.errors import (
     IncorrectInstanceState,
     InsufficientInstanceCapacity,
