@@ -31,7 +31,7 @@ from pileus.records.route_table import RouteTable
 from pileus.records.security_group import SecurityGroup
 from pileus.records.sharing import Sharing
 from pileus.records.snapshot import Snapshot
-from pileus.records.subnet import Subnet
+from pileus.records.subnet import Subnet, SubnetReservation
 from pileus.records.volume import Volume
 from pileus.records.vpc import Vpc
 from pileus.records.vpc_endpoint import VpcEndpoint
@@ -72,6 +72,7 @@ KINDS: tuple[type[Record], ...] = (
     Sharing,
     Snapshot,
     Subnet,
+    SubnetReservation,
     Volume,
     Vpc,
     VpcEndpoint,

@@ -1,10 +1,20 @@
 """Subnets and the addresses in them."""
 
+from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import msgspec
 
 from pileus.records.tagged import Tagged
 from pileus.records.vpc import Ipv6Block
+
+
+class ReleasedBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """An IPv6 block that a subnet had until ``at``; shown for a while, because clients wait to see it disassociated."""
+
+    block: Ipv6Block
+    at: datetime
 
 
 class Subnet(Tagged, frozen=True, kw_only=True):
@@ -21,6 +31,7 @@ class Subnet(Tagged, frozen=True, kw_only=True):
     zone: str
     zone_id: str
     ipv6_block: Ipv6Block | None = None
+    released_ipv6: tuple[ReleasedBlock, ...] = ()
     assign_ipv6: bool = False
     dns64: bool = False
     default_for_az: bool = False
@@ -29,6 +40,21 @@ class Subnet(Tagged, frozen=True, kw_only=True):
     hostname_type: str = "ip-name"
     resource_name_dns_a: bool = False
     resource_name_dns_aaaa: bool = False
+
+
+class SubnetReservation(Tagged, frozen=True, kw_only=True):
+    """A CIDR of a subnet, IPv4 or IPv6, from which no address is given out unless it is asked for.
+
+    ``use``: ``prefix``: prefixes are delegated out of it; ``explicit``: addresses are named one by one.
+    """
+
+    kind: ClassVar[str] = "subnet-cidr-reservation"
+    indexes: ClassVar[tuple[str, ...]] = ("subnet_id",)
+
+    subnet_id: str
+    cidr: str
+    use: Literal["prefix", "explicit"]
+    description: str | None = None
 
 
 def subnet_scope(subnet_id: str) -> str:

@@ -9,6 +9,8 @@ import msgspec
 from pileus.operations.context import Context
 from pileus.records import (
     Address,
+    CarrierGateway,
+    DhcpOptions,
     EgressOnlyGateway,
     Image,
     Instance,
@@ -23,6 +25,7 @@ from pileus.records import (
     SecurityGroup,
     Snapshot,
     Subnet,
+    SubnetReservation,
     Volume,
     Vpc,
     VpcEndpoint,
@@ -103,6 +106,21 @@ ADDRESS = Resource(
     code="InvalidAllocationID",
     missing="The allocation ID '{}' does not exist",
     missing_many="The allocation IDs '{}' do not exist",
+)
+CARRIER_GATEWAY = Resource(
+    kind=CarrierGateway,
+    type="carrier-gateway",
+    prefix="cagw",
+    code="InvalidCarrierGatewayID",
+    missing="The carrier gateway ID '{}' does not exist",
+)
+DHCP_OPTIONS = Resource(
+    kind=DhcpOptions,
+    type="dhcp-options",
+    prefix="dopt",
+    code="InvalidDhcpOptionID",
+    malformed="InvalidDhcpOptionsId.Malformed",
+    missing="The dhcpOption ID '{}' does not exist",
 )
 EGRESS_ONLY_GATEWAY = Resource(
     kind=EgressOnlyGateway,
@@ -209,6 +227,13 @@ SUBNET = Resource(
     missing="The subnet ID '{}' does not exist",
     missing_many="The subnet IDs '{}' do not exist",
 )
+SUBNET_RESERVATION = Resource(
+    kind=SubnetReservation,
+    type="subnet-cidr-reservation",
+    prefix="scr",
+    code="InvalidSubnetCidrReservationID",
+    missing="The subnet-cidr-reservation ID '{}' does not exist",
+)
 VOLUME = Resource(
     kind=Volume,
     type="volume",
@@ -235,6 +260,8 @@ VPC_ENDPOINT = Resource(
 
 RESOURCES: tuple[Resource[Tagged], ...] = (  # pyright: ignore[reportAssignmentType] - covariant, but msgspec can't say it
     ADDRESS,
+    CARRIER_GATEWAY,
+    DHCP_OPTIONS,
     EGRESS_ONLY_GATEWAY,
     IMAGE,
     INSTANCE,
@@ -249,6 +276,7 @@ RESOURCES: tuple[Resource[Tagged], ...] = (  # pyright: ignore[reportAssignmentT
     SECURITY_GROUP,
     SNAPSHOT,
     SUBNET,
+    SUBNET_RESERVATION,
     VOLUME,
     VPC,
     VPC_ENDPOINT,
