@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import boot, describe, disks, launch, objects, report, start
+from bench import boot, describe, disks, launch, network, objects, report, start
 from bench.measure import Row
 from bench.servers import ROOT, install_peers
 
@@ -24,7 +24,10 @@ def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Pileus against its peers.")
     parser.add_argument(
-        "items", nargs="*", metavar="ITEM", help="start, describe, launch, boot, disks, objects (default: all), debian"
+        "items",
+        nargs="*",
+        metavar="ITEM",
+        help="start, describe, launch, boot, disks, objects, network (default: all), debian",
     )
     parser.add_argument("--sizes", default=",".join(map(str, _SIZES)), help="numbers of instances, growing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
@@ -37,6 +40,7 @@ def main() -> None:
         "boot": lambda: boot.measure("tiny"),
         "disks": disks.measure,
         "objects": objects.measure,
+        "network": network.measure,
         "debian": lambda: boot.measure("debian-12"),
     }
     usual = [name for name in items if name != "debian"]

@@ -1,7 +1,5 @@
 """Volumes of real guests: fio beside a bare QEMU, the instant of a snapshot, what a second one uploads, a restore."""
 
-import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +9,10 @@ from typing import Any
 from bare_guest import BareGuest  # pyright: ignore[reportMissingImports] - of tests/conformance
 from guest_fio import GuestFio  # pyright: ignore[reportMissingImports] - of tests/conformance
 
-from bench.boot import open_ssh
 from bench.measure import OURS, Aim, Row, in_turns
-from bench.servers import Launcher, RealPileus, running
-from bench.wire import REGION, Refused
+from bench.real import RealCloud, ssh
+from bench.servers import RealPileus, running
+from bench.wire import REGION
 
 _BARE = "bare QEMU"
 _MEMORY, _VCPUS, _TYPE = 2048, 2, "t3.small"
@@ -28,49 +26,16 @@ _JOBS: dict[str, Sequence[str]] = {
     "1 MiB sequential read": ("--rw=read", "--bs=1m", "--iodepth=4"),
     "1 MiB sequential write": ("--rw=write", "--bs=1m", "--iodepth=4"),
 }
-_FIELDS = re.compile(r"<(\w+)>([^<]*)</")
 
 
-class _Cloud:
-    """A cloud with one guest, and how the measurements speak to it: SSH, and calls as bytes."""
+class _Cloud(RealCloud):
+    """A cloud with one guest, and its volumes."""
 
     def __init__(self, cloud: RealPileus, directory: Path) -> None:
-        self.cloud = cloud
-        self.launcher = Launcher(cloud)
-        self._key = directory / "key"
-        open_ssh(self.launcher)
-        self._key.touch(mode=0o600)
-        self._key.write_text(self.ask("CreateKeyPair", {"KeyName": "bench", "KeyType": "ed25519"})["keyMaterial"])
-        image = self.launcher.image
-        wanted = {"ImageId": image, "InstanceType": _TYPE, "MinCount": 1, "MaxCount": 1, "KeyName": "bench"}
-        zone = {"Placement.AvailabilityZone": f"{REGION}a"}
-        self.instance = self._launch({**wanted, **zone})
-        while not (address := self.ask("DescribeInstances", {"InstanceId.1": self.instance}).get("ipAddress")):
-            time.sleep(0.1)
-        self.login = [
-            "ssh", "-i", str(self._key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", f"ec2-user@{address}",
-        ]  # fmt: skip
-        self.fio = GuestFio(self.login)
-
-    def _launch(self, wanted: dict[str, Any]) -> str:
-        """Launches an instance, once the cloud's host is there."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return self.ask("RunInstances", wanted)["instanceId"]
-            except Refused as refused:
-                if "InsufficientInstanceCapacity" not in str(refused) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    def ask(self, operation: str, parameters: dict[str, Any] | None = None) -> dict[str, str]:
-        """A call; the answer's plain members by name, the first of several."""
-        answer = self.launcher.call(operation, parameters).decode()
-        found: dict[str, str] = {}
-        for name, value in _FIELDS.findall(answer):
-            found.setdefault(name, value)
-        return found
+        super().__init__(cloud, directory)
+        self.instance = self.launch(_TYPE)
+        self.guest = self.login(self.instance)
+        self.fio = GuestFio(self.guest)
 
     def volume(self, size: int, **parameters: Any) -> str:
         """A volume in the guest, fast enough not to be what is measured. Returns its device in the guest."""
@@ -86,19 +51,11 @@ class _Cloud:
         name = next(f"/dev/sd{letter}" for letter in "fghijklmnop" if f"/dev/sd{letter}<" not in taken)
         self.ask("AttachVolume", {"VolumeId": volume, "InstanceId": self.instance, "Device": name})
 
-    def until(self, operation: str, parameters: dict[str, Any], member: str, value: str) -> None:
-        """Asks until a member of the answer has a value."""
-        deadline = time.monotonic() + 600
-        while (said := self.ask(operation, parameters).get(member)) != value:
-            if time.monotonic() > deadline or said == "error":
-                raise TimeoutError(f"{operation}: {member} is {said}, not {value}")
-            time.sleep(0.05)
-
     def device(self, volume: str) -> str:
         """The volume's device in the guest, once it is there."""
         serial = volume.replace("-", "")
         find = f"until d=$(grep -l {serial} /sys/block/*/serial 2>/dev/null); do sleep 0.05; done"
-        return _ssh(self.login, f"{find}; echo /dev/$(basename $(dirname $d))")
+        return ssh(self.guest, f"{find}; echo /dev/$(basename $(dirname $d))")
 
     def snapshot(self, volume: str) -> tuple[str, float]:
         """A snapshot's id, and the seconds until the call was answered: its instant is over then."""
@@ -118,7 +75,6 @@ def measure() -> Iterator[Row]:
     cloud = RealPileus("tiny")
     with tempfile.TemporaryDirectory(prefix="bench-disks-") as directory, running(cloud):
         ours = _Cloud(cloud, Path(directory))
-        _ssh(ours.login, "true", patience=120)
         ours.fio.install()
         yield from _throughput(ours, cloud)
         yield from _snapshots(ours)
@@ -193,16 +149,5 @@ def _restore(ours: _Cloud, snapshot: str, size: int) -> float:
     """Seconds from CreateVolume until the guest has read a block of the new volume."""
     begin = time.perf_counter()
     device = ours.device(ours.volume(size, SnapshotId=snapshot))
-    _ssh(ours.login, f"sudo dd if={device} of=/dev/null bs=4096 count=1 skip=1000 iflag=direct 2>/dev/null")
+    ssh(ours.guest, f"sudo dd if={device} of=/dev/null bs=4096 count=1 skip=1000 iflag=direct 2>/dev/null")
     return time.perf_counter() - begin
-
-
-def _ssh(login: Sequence[str], command: str, *, patience: float = 0.0) -> str:
-    deadline = time.monotonic() + patience
-    while True:
-        done = subprocess.run([*login, command], capture_output=True, text=True, check=False, timeout=300)
-        if done.returncode == 0:
-            return done.stdout.strip()
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{command}: {done.stderr}")
-        time.sleep(0.2)

@@ -1,7 +1,7 @@
 """An image booted by a plain QEMU command, with no Pileus around it: for the tests of images, and as the bench's measure.
 
 Everything is in a network namespace of its own: the tap, DHCP and DNS (dnsmasq), the metadata service, QEMU, and the
-SSH clients. Closing it removes all of that.
+SSH clients. Closing it removes all of that. A second guest may stand beside the first, on the same bridge.
 """
 
 import json
@@ -22,8 +22,8 @@ import msgspec
 from pileus.drivers.image.interface import ImageManifest
 
 GATEWAY = "10.99.0.1"
-ADDRESS = "10.99.0.10"
-MAC = "02:00:0a:63:00:0a"
+ADDRESS, MAC = "10.99.0.10", "02:00:0a:63:00:0a"
+SECOND_ADDRESS, SECOND_MAC = "10.99.0.11", "02:00:0a:63:00:0b"
 METADATA_SERVICE = Path(__file__).with_name("bare_metadata.py")
 
 # Prints nothing, ends with 0 as soon as an SSH server says who it is. One process: its start must not blur the time.
@@ -48,6 +48,7 @@ class BareGuest:
     Attributes:
         manifest: of the image. metadata: the tree below ``/latest``; what is changed counts at the next ``start``.
         key: the private key of the user who may log in. disk: the guest's own disk, over the image's.
+        address: its own, on the bridge.
     """
 
     def __init__(
@@ -61,8 +62,12 @@ class BareGuest:
         firmware: bool = False,
         accelerator: str = "tcg,thread=multi,tb-size=128",
         second_disk: int = 0,
+        beside: "BareGuest | None" = None,
     ) -> None:
-        """``second_disk`` is the size of another, empty disk in bytes."""
+        """``second_disk`` is the size of another, empty disk in bytes. ``beside``: one whose network and identity it shares."""
+        self.address, self._mac = (ADDRESS, MAC) if beside is None else (SECOND_ADDRESS, SECOND_MAC)
+        self._tap = "tap" if beside is None else "tap2"
+        self._beside = beside
         self.manifest = msgspec.json.decode((image / "image.json").read_bytes(), type=ImageManifest)
         self._image = image
         self._memory = memory
@@ -79,13 +84,17 @@ class BareGuest:
         with ExitStack() as undo:
             self._directory = Path(tempfile.mkdtemp(prefix="bare-guest-"))
             undo.callback(shutil.rmtree, self._directory)
-            self._namespace = f"bare-{secrets.token_hex(4)}"
-            _run("ip", "netns", "add", self._namespace)
-            undo.callback(_run, "ip", "netns", "delete", self._namespace)
+            if self._beside is None:
+                self._namespace = f"bare-{secrets.token_hex(4)}"
+                _run("ip", "netns", "add", self._namespace)
+                undo.callback(_run, "ip", "netns", "delete", self._namespace)
+            else:
+                self._namespace = self._beside._namespace
             undo.callback(self.cut_power)
             self._make_network()
             self._make_identity()
-            self._serve(undo)
+            if self._beside is None:
+                self._serve(undo)
             self._cleanup = undo.pop_all()
         return self
 
@@ -109,8 +118,8 @@ class BareGuest:
             "-m", str(self._memory), "-smp", str(self._vcpus),
             "-smbios", f"type=1,manufacturer=Amazon EC2,serial={uuid},uuid={uuid}",
             "-drive", f"file={self.disk},if=virtio,format=qcow2",
-            "-netdev", "tap,id=net,ifname=tap,script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile=",
+            "-netdev", f"tap,id=net,ifname={self._tap},script=no,downscript=no",
+            "-device", f"virtio-net-pci,netdev=net,mac={self._mac},romfile=",
             "-device", "pvpanic",
             "-chardev", f"file,id=console,path={self._directory / 'console'}", "-serial", "chardev:console",
             "-qmp", f"unix:{self._directory / 'qmp'},server=on,wait=off",
@@ -130,7 +139,7 @@ class BareGuest:
     def wait_for_ssh(self, seconds: float = 180) -> float:
         """Waits until an SSH server answers, and returns how many seconds that took from now."""
         begin = time.monotonic()
-        _run(*self._inside(sys.executable, "-c", WAIT_FOR_BANNER, ADDRESS, str(seconds)))
+        _run(*self._inside(sys.executable, "-c", WAIT_FOR_BANNER, self.address, str(seconds)))
         return time.monotonic() - begin
 
     def ssh(self, command: str, *, user: str | None = None, options: Sequence[str] = (), check: bool = True) -> str:
@@ -142,7 +151,7 @@ class BareGuest:
         return self._inside(
             "ssh", "-q", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes",
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=30",
-            *options, f"{user or self.manifest.user}@{ADDRESS}",
+            *options, f"{user or self.manifest.user}@{self.address}",
         )  # fmt: skip
 
     def run(self, *argv: str) -> str:
@@ -198,18 +207,26 @@ class BareGuest:
             self._qemu.wait()
 
     def _make_network(self) -> None:
-        for words in (
+        bridge = (
             ("link", "set", "lo", "up"),
             ("address", "add", "169.254.169.254/32", "dev", "lo"),
-            ("tuntap", "add", "tap", "mode", "tap"),
-            ("address", "add", f"{GATEWAY}/24", "dev", "tap"),
-            ("link", "set", "tap", "up"),
-        ):
+            ("link", "add", "lan", "type", "bridge"),
+            ("address", "add", f"{GATEWAY}/24", "dev", "lan"),
+            ("link", "set", "lan", "up"),
+        )
+        tap = (
+            ("tuntap", "add", self._tap, "mode", "tap"),
+            ("link", "set", self._tap, "master", "lan", "up"),
+        )
+        for words in (*(bridge if self._beside is None else ()), *tap):
             self.run("ip", *words)
 
     def _make_identity(self) -> None:
-        self.key = self._directory / "key"
-        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bare", "-f", str(self.key))
+        if self._beside is None:
+            self.key = self._directory / "key"
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bare", "-f", str(self.key))
+        else:
+            self.key = self._beside.key
         self.disk = self._directory / "disk.qcow2"
         base = self._image.resolve() / "disk.qcow2"
         _run(
@@ -252,7 +269,8 @@ class BareGuest:
             undo, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=",
             "--no-resolv", "--no-hosts", "--local=/#/",  # every name is answered at once: there is none
             "--no-ping",  # before it offers an address
-            "--interface=tap", "--bind-dynamic", f"--dhcp-range={ADDRESS},{ADDRESS},1h",
+            "--interface=lan", "--bind-dynamic", f"--dhcp-range={ADDRESS},{SECOND_ADDRESS},1h",
+            f"--dhcp-host={MAC},{ADDRESS}", f"--dhcp-host={SECOND_MAC},{SECOND_ADDRESS}",
             f"--dhcp-leasefile={self._directory / 'leases'}", "--log-facility=/dev/null",
         )  # fmt: skip
 

@@ -1,0 +1,280 @@
+"""Networks of real guests: throughput and latency beside two guests on a bare bridge, rules, and interfaces by the hundred."""
+
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bare_guest import BareGuest  # pyright: ignore[reportMissingImports] - of tests/conformance
+from guest_program import GuestProgram  # pyright: ignore[reportMissingImports] - of tests/conformance
+
+from bench.measure import OURS, Aim, Row, in_turns
+from bench.real import RealCloud, ssh
+from bench.servers import RealPileus, running
+from bench.wire import REGION
+from pileus.drivers.network.linux import LinuxNetwork
+from pileus.hostapi.network_spec import (
+    AclEntrySpec,
+    AclSpec,
+    AddressSpec,
+    DhcpSpec,
+    GroupSpec,
+    InterfaceSpec,
+    NetworkSpec,
+    PoolSpec,
+    RouteSpec,
+    RouteTableSpec,
+    RuleSpec,
+    SubnetSpec,
+    VpcSpec,
+)
+
+_BARE = "bare bridge"
+_TYPE, _MEMORY, _VCPUS = "t3.micro", 1024, 2
+_PORT, _PROBED = 5201, 5202
+_SECONDS = 3
+_INTERFACES = 200
+_TIME = re.compile(r"time=([\d.]+) ms")
+
+
+class _Guests:
+    """Four guests: two in one subnet, one in another, one more to carry rules. Each has an iperf3 server."""
+
+    def __init__(self, cloud: RealCloud) -> None:
+        self.cloud = cloud
+        vpc = cloud.ask("DescribeVpcs")["vpcId"]
+        self.group = cloud.ask(
+            "DescribeSecurityGroups", {"Filter.1.Name": "group-name", "Filter.1.Value.1": "default"}
+        )["groupId"]
+        self.vpc = vpc
+        self._allow(self.group, _PORT)
+        other = cloud.ask(
+            "CreateSubnet", {"VpcId": vpc, "CidrBlock": "172.31.200.0/24", "AvailabilityZone": f"{REGION}a"}
+        )
+        there = {
+            "NetworkInterface.1.DeviceIndex": 0,
+            "NetworkInterface.1.SubnetId": other["subnetId"],
+            "NetworkInterface.1.AssociatePublicIpAddress": "true",
+        }
+        self.ids = [cloud.launch(_TYPE), cloud.launch(_TYPE), cloud.launch(_TYPE, **there), cloud.launch(_TYPE)]
+        self.logins = [cloud.login(instance) for instance in self.ids]
+        self.public = [cloud.address(instance) for instance in self.ids]
+        self.private = [
+            cloud.ask("DescribeInstances", {"InstanceId.1": instance})["privateIpAddress"] for instance in self.ids
+        ]
+        self.iperf = [GuestProgram(login, "iperf3") for login in self.logins]
+        for program in self.iperf:
+            program.install()
+            program.run("-s", "-D", "-p", str(_PORT))
+
+    def _allow(self, group: str, *ports: int) -> None:
+        self.cloud.ask(
+            "AuthorizeSecurityGroupIngress",
+            {
+                "GroupId": group,
+                **{
+                    f"IpPermissions.{number}.{name}": value
+                    for number, port in enumerate(ports, 1)
+                    for name, value in (
+                        ("IpProtocol", "tcp"),
+                        ("FromPort", port),
+                        ("ToPort", port),
+                        ("IpRanges.1.CidrIp", "0.0.0.0/0"),
+                    )
+                },
+            },
+        )
+
+    def allow(self, port: int) -> None:
+        """Lets everybody in at a port of all guests."""
+        self._allow(self.group, port)
+
+    def give_rules(self, count: int) -> None:
+        """Gives the guests that many rules together, in four more groups each; none of them matches what is measured."""
+        per_guest, first = count // len(self.ids), 20000
+        for instance in self.ids:
+            groups = [self.group]
+            for part in range(4):
+                group = self.cloud.ask(
+                    "CreateSecurityGroup",
+                    {"GroupName": f"bench-{instance}-{part}", "GroupDescription": "rules", "VpcId": self.vpc},
+                )["groupId"]
+                ports = range(first, first + per_guest // 4 + 1)
+                self._allow(group, *list(ports)[:59])
+                first += len(ports)
+                groups.append(group)
+            wanted = {f"GroupId.{number}": group for number, group in enumerate(groups, 1)}
+            self.cloud.ask("ModifyInstanceAttribute", {"InstanceId": instance, **wanted})
+
+
+def measure() -> Iterator[Row]:
+    """All rows of networks."""
+    yield from asyncio.run(_interfaces())
+    cloud = RealPileus("tiny")
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-network-"))
+        stack.enter_context(running(cloud))
+        guests = _Guests(RealCloud(cloud, Path(directory)))
+        options = "kvm" if cloud.accelerator == "kvm" else "tcg,thread=multi,tb-size=128"
+        size: dict[str, Any] = {"memory": _MEMORY, "vcpus": _VCPUS, "accelerator": options}
+        bare = stack.enter_context(BareGuest(cloud.image, **size))
+        beside = stack.enter_context(BareGuest(cloud.image, beside=bare, **size))
+        for guest in (bare, beside):
+            guest.start()
+            guest.wait_for_ssh(240)
+        bare_iperf = [GuestProgram(guest.login(), "iperf3") for guest in (bare, beside)]
+        for program in bare_iperf:
+            program.install()
+        bare_iperf[1].run("-s", "-D", "-p", str(_PORT))
+        ways = {"one subnet": guests.private[1], "two subnets": guests.private[2], "Elastic IPs": guests.public[1]}
+        peer = (bare_iperf[0], beside.address)
+        for what, address in ways.items():
+            yield _throughput(what, guests.iperf[0], address, peer)
+            yield _latency(what, guests.logins[0], address, (bare.login(), beside.address))
+        yield _first_packet(guests, "10 rules")
+        guests.give_rules(1000)
+        yield _throughput("one subnet, 1,000 rules", guests.iperf[0], ways["one subnet"], peer)
+        yield _latency("one subnet, 1,000 rules", guests.logins[0], ways["one subnet"], (bare.login(), beside.address))
+        yield _first_packet(guests, "1,000 rules")
+
+
+def _throughput(what: str, ours: GuestProgram, address: str, peer: tuple[GuestProgram, str]) -> Row:
+    subjects = {OURS: _iperf(ours, address), _BARE: _iperf(*peer)}
+    medians = in_turns(subjects, rounds=5, budget=90)
+    return Row(what=f"iperf3, {what}", unit="Mbit/s", medians=medians, aim=Aim("at least", 0.95, _BARE))
+
+
+def _iperf(program: GuestProgram, address: str) -> Callable[[], float]:
+    def subject() -> float:
+        told = json.loads(program.run("-c", address, "-p", str(_PORT), "-t", str(_SECONDS), "-J"))
+        return told["end"]["sum_received"]["bits_per_second"] / 1e6
+
+    return subject
+
+
+def _latency(what: str, login: Sequence[str], address: str, peer: tuple[Sequence[str], str]) -> Row:
+    subjects = {OURS: _ping(login, address), _BARE: _ping(*peer)}
+    return Row(what=f"ping, {what}", unit="ms", medians=in_turns(subjects, rounds=5, budget=60))
+
+
+def _ping(login: Sequence[str], address: str) -> Callable[[], float]:
+    def subject() -> float:
+        told = ssh(login, f"sudo ping -c 100 -i 0.01 {address}")
+        return statistics.median(float(value) for value in _TIME.findall(told))
+
+    return subject
+
+
+def _first_packet(guests: _Guests, what: str) -> Row:
+    """From the call that opens a port to the first connection through it, tried every millisecond from outside."""
+    found: list[float] = []
+    for port in range(_PROBED, _PROBED + 7):
+        guests.iperf[1].run("-s", "-D", "-p", str(port + _offset(what)))
+        found.append(_opened(guests, port + _offset(what)))
+    aim = Aim("at most", 0.05)
+    return Row(
+        what=f"Authorize to the first packet, {what}", unit="s", medians={OURS: statistics.median(found)}, aim=aim
+    )
+
+
+def _offset(what: str) -> int:
+    return 0 if what == "10 rules" else 100
+
+
+def _opened(guests: _Guests, port: int) -> float:
+    command = [*_PROBE, guests.public[1], str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as probe:
+        assert probe.stdout is not None
+        probe.stdout.readline()  # it tries already
+        begin = time.monotonic()
+        guests.allow(port)
+        return float(probe.stdout.readline()) - begin
+
+
+_PROBE = ("python3", "-m", "bench.probe")
+
+
+async def _interfaces() -> list[Row]:
+    """The driver alone: 200 interfaces made and removed, beside the same taps by ip alone."""
+    with tempfile.TemporaryDirectory(prefix="bench-net-", dir="/run") as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        network = LinuxNetwork(root / "net", "bench")
+        await network.open()
+        made: list[float] = []
+        gone: list[float] = []
+        bare_made: list[float] = []
+        bare_gone: list[float] = []
+        whole, empty = _spec(_INTERFACES), _spec(1)
+        await network.apply(empty)
+        for _ in range(3):
+            for spec, times in ((whole, made), (empty, gone)):
+                begin = time.perf_counter()
+                await network.apply(spec)
+                times.append(time.perf_counter() - begin)
+            for words, times in ((_bare_taps(), bare_made), (_no_bare_taps(), bare_gone)):
+                begin = time.perf_counter()
+                subprocess.run(["ip", "-batch", "-"], input=words, text=True, check=True)
+                times.append(time.perf_counter() - begin)
+        await network.destroy()
+    rows = {"made": (made, bare_made), "removed": (gone, bare_gone)}
+    return [
+        Row(
+            what=f"{_INTERFACES} interfaces {what}",
+            unit="s",
+            medians={OURS: statistics.median(ours), "taps by ip": statistics.median(bare)},
+        )
+        for what, (ours, bare) in rows.items()
+    ]
+
+
+def _bare_taps() -> str:
+    lines: list[str] = []
+    for number in range(_INTERFACES):
+        address, name = f"10.98.{number // 200}.{number % 200 + 10}", f"bare{number}"
+        lines += [f"tuntap add {name} mode tap", f"link set {name} up", f"route add {address} dev {name}"]
+    return "\n".join(lines) + "\n"
+
+
+def _no_bare_taps() -> str:
+    return "".join(f"link delete bare{number}\n" for number in range(_INTERFACES))
+
+
+def _spec(count: int) -> NetworkSpec:
+    """One VPC with interfaces in a subnet, in a group of 50 rules."""
+    rules = tuple(
+        RuleSpec(protocol="tcp", from_port=port, to_port=port, cidr="0.0.0.0/0") for port in range(8000, 8050)
+    )
+    anything = (AclEntrySpec(allow=True, protocol="-1", cidr="0.0.0.0/0"),)
+    interfaces = tuple(
+        InterfaceSpec(
+            interface_id=f"eni-{number:017x}",
+            mac=f"0a:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+            subnet="subnet-1",
+            addresses=(AddressSpec(address=f"10.0.{number // 200}.{number % 200 + 10}"),),
+            groups=("sg-1",),
+            hostname=f"ip-{number}",
+        )
+        for number in range(count)
+    )
+    vpc = VpcSpec(
+        vpc_id="vpc-1",
+        cidrs=("10.0.0.0/16",),
+        domain="ec2.internal",
+        dhcp=DhcpSpec(domain="ec2.internal"),
+        subnets=(SubnetSpec(subnet_id="subnet-1", cidr="10.0.0.0/20", route_table="rtb-1", acl="acl-1"),),
+        route_tables=(
+            RouteTableSpec(route_table_id="rtb-1", routes=(RouteSpec(destination="10.0.0.0/16", kind="local"),)),
+        ),
+        acls=(AclSpec(acl_id="acl-1", ingress=anything, egress=anything),),
+        groups=(GroupSpec(group_id="sg-1", ingress=rules, egress=rules),),
+        interfaces=interfaces,
+    )
+    return NetworkSpec(pools=(PoolSpec(cidr="203.0.113.0/24"),), vpcs=(vpc,))
