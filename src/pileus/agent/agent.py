@@ -62,7 +62,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who the host is, and the agent's habits.
 
     Attributes:
-        state_dir: the agent's own directory.
+        state_dir: the agent's own directory. zones: those that the host serves; none means all.
         launch_limit: seconds in which a launched guest must say something on its serial console, or it is restarted
             once; None: never. The default suits emulated guests on a busy machine.
         patience: seconds after which a guest is told again (to go off, to reboot) what it didn't follow.
@@ -75,6 +75,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     cloud_id: str
     state_dir: Path
     capacity: Capacity
+    zones: tuple[str, ...] = ()
     launch_limit: float | None = 60.0
     patience: float = 10.0
     survey_interval: float = 30.0
@@ -344,6 +345,7 @@ class Agent:
             disk=capacity.disk,
             accelerator=self._drivers.hypervisor.accelerator,
             images=tuple(sorted(image.content for image in await self._drivers.images.observe())),
+            zones=self._settings.zones,
         )
         if inventory != self._inventory:
             self._inventory = inventory

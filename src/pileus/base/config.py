@@ -46,6 +46,13 @@ class RegionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"the pool {cidr} is smaller than a /{_SMALLEST_POOL}")
         if self.ipv6_pool and IPv6Network(self.ipv6_pool).prefixlen > _VPC_IPV6_PREFIX:
             raise ValueError(f"the IPv6 pool {self.ipv6_pool} is smaller than a /{_VPC_IPV6_PREFIX}")
+        if self.wavelength_zones and not self.carrier_pool:
+            raise ValueError(f"the region {self.name} has wavelength zones and needs a carrier pool for them")
+
+    @property
+    def zone_names(self) -> tuple[str, ...]:
+        """The names of all its zones."""
+        return (*(self.name + letter for letter in self.zones), *self.local_zones, *self.wavelength_zones)
 
 
 def api_address(region: RegionConfig) -> str:
@@ -103,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         simulated_hosts: how many hosts ``--simulate`` pretends to have, with 64 processors and 64 GiB each.
         launch_watchdog: seconds without any console output after which a launch is reset.
         volume_modification_wait: seconds from one ModifyVolume to the next of the same volume.
+        host_zones: names of the zones that this host serves, e.g. ``us-east-1a``; none: all.
         instance_store_limit: GiB that a disk of an instance store has at most; None: as much as its type says.
         objects: where the bytes of objects are kept; None: below the data directory.
         block_collection_interval: seconds from one collection of unused snapshot blocks to the next.
@@ -127,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     simulated_hosts: int = 8
     launch_watchdog: float = 120.0
     volume_modification_wait: float = 21600.0
+    host_zones: tuple[str, ...] = ()
     instance_store_limit: int | None = None
     objects: ObjectsConfig | None = None
     block_collection_interval: float = 3600.0
@@ -142,6 +151,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
         msgspec.structs.force_setattr(self, "regions", tuple(_with_ipv6_pools(self.regions)))
         _check_apart([IPv6Network(region.ipv6_pool) for region in self.regions])
+        known = {zone for region in self.regions for zone in region.zone_names}
+        for zone in self.host_zones:
+            if zone not in known:
+                raise ValueError(f"host_zones: no region has the zone {zone}")
         if not 0 < self.port < 1 << 16:
             raise ValueError(f"port {self.port} is not between 1 and 65535")
         if (self.certificate is None) != (self.key is None):

@@ -55,6 +55,11 @@ def _check(settings: Config) -> None:
                 raise CloudError(
                     f"AWS has no zone {region.name}{letter}. It has: {', '.join(known) or 'no such region'}."
                 )
+        for type_, names in (("local-zone", region.local_zones), ("wavelength-zone", region.wavelength_zones)):
+            known = [zone.name for zone in zones(region.name) if zone.type == type_]
+            for name in names:
+                if name not in known:
+                    raise CloudError(f"{region.name} has no {type_} {name}. It has: {', '.join(known) or 'none'}.")
     for path in (settings.certificate, settings.key):
         if path is not None:
             Path(path).read_bytes()

@@ -318,6 +318,7 @@ async def agent(layout: Layout, settings: Config) -> None:
         cloud_id=identity.cloud_id,
         state_dir=layout.agent,
         capacity=measure_capacity(layout.root),
+        zones=settings.host_zones,
         launch_limit=settings.launch_watchdog,
     )
     drivers = await real_drivers(layout, settings, clock)
@@ -354,6 +355,7 @@ async def simulated_agents(layout: Layout, settings: Config) -> None:
             cloud_id=identity.cloud_id,
             state_dir=layout.agent / name,
             capacity=Capacity(vcpus=64, memory=64 << 10, disk=4096),
+            zones=settings.host_zones,
             launch_limit=None,
         )
         drivers = Drivers(

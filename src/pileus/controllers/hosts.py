@@ -72,6 +72,7 @@ class Hosts:
             accelerator=inventory.accelerator,
             architecture=inventory.architecture,
             images=inventory.images,
+            zones=inventory.zones,
         )
         if after != before:
             tx.put(after)

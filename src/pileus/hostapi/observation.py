@@ -82,7 +82,10 @@ class ConversionObservation(Spec, frozen=True, kw_only=True):
 
 
 class HostInventory(Spec, frozen=True, kw_only=True):
-    """What the host has: sent at hello and whenever it changes. ``memory`` MiB, ``disk`` GiB usable for guests."""
+    """What the host has: sent at hello and whenever it changes. ``memory`` MiB, ``disk`` GiB usable for guests.
+
+    ``zones`` are those it serves; none means all.
+    """
 
     host_id: str
     vcpus: int
@@ -91,6 +94,7 @@ class HostInventory(Spec, frozen=True, kw_only=True):
     accelerator: str
     architecture: str = "x86_64"
     images: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
 
 
 class FlowObservation(Spec, frozen=True, kw_only=True):

@@ -11,3 +11,8 @@ class ZoneGroupOptIn(Record, frozen=True, kw_only=True):
     kind: ClassVar[str] = "zone-group-opt-in"
 
     group: str
+
+
+def opt_in_id(account: str, group: str) -> str:
+    """The id of an account's opt-in to a group; group names begin with their region's, so they are unique."""
+    return f"{account}/{group}"

@@ -7,6 +7,8 @@ from pileus import catalogue
 from pileus.catalogue import RegionInfo, ZoneInfo
 from pileus.operations.context import Context
 from pileus.operations.filters import Field, absent, compile_filters, constant
+from pileus.records import Subnet, ZoneGroupOptIn
+from pileus.records.zone_group import opt_in_id
 from pileus.services.ec2.errors import InvalidParameterValue
 from pileus.services.ec2.service import ec2
 
@@ -14,10 +16,28 @@ if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import DescribeAvailabilityZonesRequestTypeDef, DescribeRegionsRequestTypeDef
 
 
+def all_zones(context: Context) -> Sequence[ZoneInfo]:
+    """The zones that the call's region has in this cloud: availability zones, then local and wavelength zones."""
+    region = context.env.config.region(context.region)
+    return [zone for zone in catalogue.zones(region.name) if zone.name in region.zone_names]
+
+
 def configured_zones(context: Context) -> Sequence[ZoneInfo]:
-    """The availability zones that the call's region has in this cloud."""
-    names = {context.region + letter for letter in context.env.config.region(context.region).zones}
-    return [zone for zone in catalogue.zones(context.region) if zone.name in names]
+    """Those of them that the caller can use: availability zones, and edge zones whose group the account opted in to."""
+    return [zone for zone in all_zones(context) if opt_in_status(context, zone) != "not-opted-in"]
+
+
+def opt_in_status(context: Context, zone: ZoneInfo) -> str:
+    """``opt-in-not-required``, or for edge zones ``opted-in`` or ``not-opted-in`` as the caller's account has chosen."""
+    if zone.opt_in_status != "not-opted-in":
+        return zone.opt_in_status
+    chosen = context.view.get(ZoneGroupOptIn, opt_in_id(context.account, zone.group))
+    return "not-opted-in" if chosen is None else "opted-in"
+
+
+def zone_of(subnet: Subnet) -> ZoneInfo | None:
+    """The zone of a subnet; None when AWS gave it up since."""
+    return next((zone for zone in catalogue.zones(subnet.region) if zone.name == subnet.zone), None)
 
 
 def _check_names(given: Sequence[str], known: Sequence[str], what: str) -> None:
@@ -69,7 +89,7 @@ _ZONE_FILTERS: Mapping[str, Field[ZoneInfo]] = {
     "group-long-name": lambda _, zone: zone.group_long_name,
     "group-name": lambda _, zone: zone.group,
     "message": absent,
-    "opt-in-status": lambda _, zone: zone.opt_in_status,
+    "opt-in-status": opt_in_status,
     "parent-zone-id": lambda _, zone: zone.parent_id,
     "parent-zone-name": lambda _, zone: zone.parent_name,
     "region-name": lambda _, zone: zone.region,
@@ -82,21 +102,22 @@ _ZONE_FILTERS: Mapping[str, Field[ZoneInfo]] = {
 
 @ec2.reads("DescribeAvailabilityZones")
 def describe_availability_zones(context: Context, params: "DescribeAvailabilityZonesRequestTypeDef") -> dict[str, Any]:
-    """The zones of the region in this cloud; AllAvailabilityZones adds the local and wavelength zones, all opted out."""
+    """The zones of the region that the caller can use; AllAvailabilityZones adds those that it has not opted in to."""
     predicates = compile_filters(params.get("Filters", ()), _ZONE_FILTERS, tags=False)
-    zones = list(configured_zones(context))
-    if params.get("AllAvailabilityZones"):
-        zones += [zone for zone in catalogue.zones(context.region) if zone.type != "availability-zone"]
+    zones = all_zones(context) if params.get("AllAvailabilityZones") else configured_zones(context)
     names, ids = params.get("ZoneNames", ()), params.get("ZoneIds", ())
     _check_names(names, [zone.name for zone in zones], "availability zone")
     _check_names(ids, [zone.id for zone in zones], "availability zone-id")
     chosen = [zone for zone in zones if not (names or ids) or zone.name in names or zone.id in ids]
     return {
-        "AvailabilityZones": [_draw_zone(zone) for zone in chosen if all(holds(context, zone) for holds in predicates)]
+        "AvailabilityZones": [
+            _draw_zone(context, zone) for zone in chosen if all(holds(context, zone) for holds in predicates)
+        ]
     }
 
 
-def _draw_zone(zone: ZoneInfo) -> dict[str, Any]:
+def _draw_zone(context: Context, zone: ZoneInfo) -> dict[str, Any]:
+    region = next(region for region in catalogue.regions() if region.name == zone.region)
     return {
         "ZoneName": zone.name,
         "ZoneId": zone.id,
@@ -105,9 +126,11 @@ def _draw_zone(zone: ZoneInfo) -> dict[str, Any]:
         "GroupName": zone.group,
         "GroupLongName": zone.group_long_name,
         "NetworkBorderGroup": zone.network_border_group,
-        "OptInStatus": zone.opt_in_status,
-        "State": "available",
-        "Messages": [],
+        "OptInStatus": opt_in_status(context, zone),
         "ParentZoneName": zone.parent_name,
         "ParentZoneId": zone.parent_id,
+        # Where an edge zone lies is not in the catalogue: it may be another country than its region's.
+        "Geography": [{"Name": region.geography}] if zone.type == "availability-zone" else None,
+        "State": "available",
+        "Messages": [],
     }
