@@ -20,6 +20,7 @@ from pileus.cmd.layout import Credentials
 from pileus.drivers.image.interface import ImageManifest
 from pileus.records import AccessKey, Account, Image, Snapshot, Vpc
 from pileus.records.snapshot import NO_VOLUME
+from pileus.services.ec2.cloud_prefix_lists import ensure_prefix_lists
 from pileus.services.ec2.defaults import create_default_vpc
 from pileus.store import Store, Transaction
 
@@ -32,7 +33,10 @@ _GIB = 1 << 30
 
 
 def ensure_account(store: Store, sealer: Sealer, config: Config, credentials: Path, now: datetime) -> None:
-    """Makes the first account, once. Its key is in the file before it is in the store: a crash between loses nothing."""
+    """Makes the cloud's own prefix lists, and once the first account. Its key is in the file before it is in the store: a
+    crash between loses nothing.
+    """
+    store.transact(lambda tx: ensure_prefix_lists(tx, config))
     if store.view().get(Account, config.account) is not None:
         store.transact(lambda tx: _ensure_vpcs(tx, config))
         return

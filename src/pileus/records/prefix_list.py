@@ -6,6 +6,9 @@ import msgspec
 
 from pileus.records.tagged import Tagged
 
+CLOUD = "AWS"
+"""The account of the cloud's own lists."""
+
 
 class PrefixEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A CIDR, IPv4 or IPv6 as its list is."""
@@ -15,7 +18,7 @@ class PrefixEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PrefixList(Tagged, frozen=True, kw_only=True):
-    """A named list of CIDRs that route tables and security groups may name. The cloud's own have the account ``AWS``.
+    """A named list of CIDRs that route tables and security groups may name. The cloud's own have the account ``CLOUD``.
 
     ``history`` are the entries of earlier versions, (version, entries), the oldest first.
     """

@@ -22,6 +22,7 @@ from pileus.operations.dispatch import Dispatcher
 from pileus.operations.lazy_objects import LazyObjects
 from pileus.records import KINDS, Account, Image, Instance
 from pileus.records.instance import Observed, State, check_transition
+from pileus.services.ec2.cloud_prefix_lists import ensure_prefix_lists
 from pileus.services.ec2.defaults import create_default_vpc
 from pileus.services.registry import SERVICES
 from pileus.store import Store, Transaction, View, open_store
@@ -112,6 +113,7 @@ class DirectCloud:
         store = open_store(f"sqlite:///{directory / 'store.db'}", KINDS, clock, durable=False)
         objects = LazyObjects(lambda: ObjectStore(directory / "objects", clock, None))
         cloud = cls(store, config, clock, OneHost(zones), Lines(), objects=objects)
+        store.transact(lambda tx: ensure_prefix_lists(tx, config))
         cloud.add_account(config.account)
         return cloud
 
