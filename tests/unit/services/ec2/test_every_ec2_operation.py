@@ -17,7 +17,11 @@ def members(operation):
 
 
 FILTERED = [name for name in OPERATIONS if "Filters" in members(name)]
-PAGED = [name for name in OPERATIONS if "NextToken" in members(name)]
+PAGED = [
+    name
+    for name in OPERATIONS
+    if "NextToken" in members(name) and not service_model("ec2").operation_model(name).input_shape.required_members
+]
 
 NEEDED = """
 DescribeRegions DescribeAvailabilityZones DescribeAccountAttributes DescribeInstanceTypes DescribeInstanceTypeOfferings
