@@ -1,5 +1,6 @@
 """What a host must make so, computed from the records: the bridge between what owners see and what agents do."""
 
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Literal
 
@@ -44,6 +45,13 @@ def interfaces_of(view: Reading, instance: Instance) -> list[NetworkInterface]:
     return sorted(interfaces, key=lambda one: one.device_index)
 
 
+def _torn_out(interfaces: Iterable[NetworkInterface]) -> Iterator[str]:
+    """The interfaces that leave a guest against its will."""
+    for one in interfaces:
+        if one.attachment is not None and one.attachment.status == "detaching" and one.attachment.forced:
+            yield one.id
+
+
 def _power(instance: Instance) -> Literal["on", "off", "cut", "gone"]:
     match instance.state:
         case State.PENDING | State.RUNNING:
@@ -77,7 +85,7 @@ def _guest(view: Reading, instance_id: str) -> GuestSpec:
         image=instance.image_content,
         stop_timeout=STOP_TIMEOUT,
         disks=guest_disks(view, instance),
-        torn_out=torn_out(view, instance),
+        torn_out=(*torn_out(view, instance), *_torn_out(interfaces)),
         wiring=instance.wiring,
         nics=tuple(
             NicSpec(interface_id=interface.id, mac=interface.mac, index=interface.device_index)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import conversions, data_keys, instances, snapshots, volumes
+from pileus.controllers import conversions, data_keys, instances, interfaces, snapshots, volumes
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
 from pileus.hostapi.observation import HostInventory, HostReport, KeyAnswer, KeyRequest
@@ -95,6 +95,7 @@ class Hosts:
                 if isinstance(instances.settle(tx, guest.instance_id, self._placement, now), KeepConsole):
                     consoles.append(guest.instance_id)
                 volumes.settle_of(tx, guest.instance_id, now)
+                interfaces.settle_of(tx, guest.instance_id)
             for volume in report.volumes:
                 volumes.settle(tx, volume.volume_id, now)
             return consoles

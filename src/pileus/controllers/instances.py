@@ -5,10 +5,10 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from pileus.controllers import interfaces
 from pileus.hostapi.observation import GuestObservation
 from pileus.operations.context import Placement
-from pileus.records import Address, ConsoleLog, Instance, NetworkInterface, Volume
-from pileus.records.address import pool_scope
+from pileus.records import ConsoleLog, Instance, Volume
 from pileus.records.instance import (
     Decision,
     Enter,
@@ -21,7 +21,6 @@ from pileus.records.instance import (
     check_transition,
     decide,
 )
-from pileus.records.subnet import subnet_scope
 from pileus.store import Transaction
 
 log = logging.getLogger(__name__)
@@ -40,6 +39,7 @@ def observe(tx: Transaction, host_id: str, seen: GuestObservation, now: datetime
         detail=seen.detail,
         impaired=seen.impaired,
         volumes=tuple(sorted(seen.volumes)),
+        interfaces=tuple(sorted(seen.interfaces)),
         wiring=seen.wiring,
         since=now,
     )
@@ -83,52 +83,14 @@ def _enter(tx: Transaction, instance: Instance, step: Enter, placement: Placemen
     match step.state:
         case State.STOPPED:
             after = replace(placement.release(tx, after), force=False).wiped()
-            _give_back_public_addresses(tx, after)
+            interfaces.give_back_public_addresses(tx, after.id)
         case State.TERMINATED:
             after = replace(placement.release(tx, after), ended=now, block_devices=()).wiped()
-            _let_interfaces_go(tx, after)
+            interfaces.let_go(tx, after.id)
             _let_volumes_go(tx, after)
         case _:
             pass
     tx.put(after)
-
-
-def _interfaces(tx: Transaction, instance: Instance) -> list[NetworkInterface]:
-    return list(tx.list(NetworkInterface, instance_id=instance.id))
-
-
-def _give_back_public_addresses(tx: Transaction, instance: Instance) -> None:
-    """At stop, addresses that EC2 gave go back to the pool; Elastic IPs stay."""
-    for interface in _interfaces(tx, instance):
-        bare = interface
-        for one in interface.addresses:
-            if one.public is not None and one.address_id is None:
-                tx.release(pool_scope(interface.region), one.public)
-                bare = bare.with_address(one.bare())
-        if bare != interface:
-            tx.put(bare)
-
-
-def _let_interfaces_go(tx: Transaction, instance: Instance) -> None:
-    _give_back_public_addresses(tx, instance)
-    for interface in _interfaces(tx, instance):
-        attachment = interface.attachment
-        keep = attachment is not None and not attachment.delete_on_termination
-        _unbind(tx, interface, keep=keep)
-        if keep:
-            tx.put(replace(interface, attachment=None))
-        else:
-            for address in interface.claimed:
-                tx.release(subnet_scope(interface.subnet_id), address)
-            tx.delete(interface)
-
-
-def _unbind(tx: Transaction, interface: NetworkInterface, *, keep: bool) -> None:
-    """The Elastic IPs of an interface forget the instance, and the interface too unless that is kept."""
-    for one in interface.addresses:
-        address = tx.get(Address, one.address_id) if one.address_id else None
-        if address is not None:
-            tx.put(replace(address, instance_id=None) if keep else address.unbound())
 
 
 def _let_volumes_go(tx: Transaction, instance: Instance) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import conversions, data_keys, images, instances, kms_keys, snapshots, volumes
+from pileus.controllers import conversions, data_keys, images, instances, interfaces, kms_keys, snapshots, volumes
 from pileus.controllers.console_keeper import ConsoleKeeper
 from pileus.controllers.hosts import Hosts
 from pileus.controllers.spec_book import SpecBook
@@ -64,6 +64,7 @@ class Controllers:
         instance_ids = [change.id for change in here if change.kind == Instance.kind]
         await self._settle(instance_ids)
         await self._settle_volumes([change.id for change in here if change.kind == Volume.kind], instance_ids)
+        await self._settle_interfaces(instance_ids)
         if any(change.kind == DiskTask.kind for change in here):
             await self._settle_conversions()
         if any(change.kind in images.KINDS for change in changes):
@@ -74,6 +75,7 @@ class Controllers:
         view = self._store.view()
         await self._settle(instance.id for instance in view.list(Instance))
         await self._settle_volumes([volume.id for volume in view.list(Volume)], ())
+        await self._settle_interfaces([instance.id for instance in view.list(Instance)])
         await self._settle_images()
         await self._settle_conversions()
 
@@ -96,6 +98,14 @@ class Controllers:
         for start in range(0, len(ids), _BATCH):
             batch = ids[start : start + _BATCH]
             await self._store.submit(lambda tx, batch=batch: [volumes.settle(tx, id_, now) for id_ in batch])
+
+    async def _settle_interfaces(self, instance_ids: Iterable[str]) -> None:
+        """Settles the interfaces of those instances. A change of an attachment changes its instance's ``wiring`` too."""
+        view = self._store.view()
+        due = [id_ for id_ in dict.fromkeys(instance_ids) if interfaces.unsettled_of(view, id_)]
+        for start in range(0, len(due), _BATCH):
+            batch = due[start : start + _BATCH]
+            await self._store.submit(lambda tx, batch=batch: [interfaces.settle_of(tx, id_) for id_ in batch])
 
     async def _settle(self, instance_ids: Iterable[str]) -> None:
         """Decides for those instances for which there is something to decide."""

@@ -65,6 +65,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     impaired: bool = False
     volumes: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
     wiring: int = 0
     since: datetime
 
@@ -120,7 +121,8 @@ class Instance(Tagged, frozen=True, kw_only=True):
     ``host_id`` is the host that has its volumes and its guest, from the launch until the guest is removed; ``promised``
     is true while processors and memory of that host are held for it. ``user_data`` is base64. ``image_content`` is the
     content id whose manifest says how it boots, None: by the firmware. ``imaging`` is the image that it is down for,
-    though it counts as running. ``wiring`` counts the changes of what disks it shall have: see ``records.volume``.
+    though it counts as running. ``wiring`` counts the changes of what disks and interfaces it shall have: see
+    ``records.volume``.
     ``store`` are the disks of its instance store, ``store_names`` the device names asked for them, by
     their numbers. What ``store_epoch`` numbers is wiped at every stop: ``wiping`` are the volume ids that its host has yet
     to remove.
@@ -172,6 +174,7 @@ class Instance(Tagged, frozen=True, kw_only=True):
     auto_recovery: Literal["default", "disabled"] = "default"
     hostname_type: str = "ip-name"
     resource_name_dns_a: bool = False
+    resource_name_dns_aaaa: bool = False
     core_count: int | None = None
     threads_per_core: int | None = None
     boot: int = 1

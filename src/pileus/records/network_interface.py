@@ -1,4 +1,8 @@
-"""Network interfaces."""
+"""Network interfaces, and what follows for them from what hosts report.
+
+An interface is fenced by its attachment as a volume is (see ``records.volume``): it goes to another instance only when the
+guest was seen without it after its host knew that it should leave.
+"""
 
 from datetime import datetime
 from ipaddress import IPv4Network
@@ -7,11 +11,15 @@ from typing import ClassVar, Literal
 import msgspec
 from msgspec.structs import replace
 
+from pileus.records.instance import Instance, State
 from pileus.records.tagged import Tagged
 
 
 class InterfaceAttachment(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface in an instance; ``forced``: it leaves even if the guest does not let go of it."""
+    """An interface in an instance; ``forced``: it leaves even if the guest does not let go of it.
+
+    ``fence`` is the instance's ``wiring`` at the last change of what is wanted.
+    """
 
     id: str
     instance_id: str
@@ -20,6 +28,7 @@ class InterfaceAttachment(msgspec.Struct, frozen=True, kw_only=True):
     delete_on_termination: bool = True
     status: Literal["attaching", "attached", "detaching"] = "attached"
     forced: bool = False
+    fence: int = 0
 
 
 class PrivateAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,3 +162,29 @@ class NetworkInterface(Tagged, frozen=True, kw_only=True):
         if address.public is None:
             return None
         return self.account if address.address_id else "amazon"
+
+
+def held(instance: Instance, interface_id: str, fence: int) -> bool | None:
+    """Whether an instance's guest has an interface; None while nobody can know.
+
+    ``fence`` is the least ``wiring`` that an observation must be about to count.
+    """
+    if instance.state in {State.STOPPED, State.TERMINATED}:
+        return False
+    seen = instance.observed
+    if seen is None or seen.boot != instance.boot or seen.wiring < fence:
+        return None
+    return interface_id in seen.interfaces
+
+
+def settled(interface: NetworkInterface, instance: Instance | None) -> NetworkInterface:
+    """The interface one step nearer to rest, given what was reported of its instance; the same one when it rests."""
+    one = interface.attachment
+    if one is None or instance is None:
+        return interface
+    has_it = held(instance, interface.id, one.fence)
+    if one.status == "detaching" and has_it is False:
+        return replace(interface, attachment=None)
+    if one.status == "attaching" and (has_it or instance.state is State.STOPPED):
+        return replace(interface, attachment=replace(one, status="attached"))
+    return interface
