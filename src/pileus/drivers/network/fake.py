@@ -2,11 +2,13 @@
 
 import os
 import socket
+from collections.abc import Sequence
 
 from pileus.drivers.errors import DriverError, RetryableError
 from pileus.drivers.network.interface import NetworkState
-from pileus.drivers.network.reachability import allows
+from pileus.drivers.network.reachability import allows, public_addresses
 from pileus.hostapi.network_spec import NetworkSpec
+from pileus.hostapi.observation import FlowObservation
 
 
 class FakeNetwork:
@@ -14,11 +16,14 @@ class FakeNetwork:
 
     Attributes:
         spec: what was applied last. fail_next: an error that the next ``apply`` raises instead of doing anything.
+        packets: by interface id, how many packets its guest is said to have sent. captured: what ``flows`` tells next.
     """
 
     def __init__(self) -> None:
         self.spec = NetworkSpec()
         self.fail_next: DriverError | None = None
+        self.packets: dict[str, int] = {}
+        self.captured: list[FlowObservation] = []
 
     async def open(self) -> None:
         pass
@@ -33,15 +38,10 @@ class FakeNetwork:
         self.spec = spec
 
     async def observe(self) -> NetworkState:
-        interfaces = [interface for vpc in self.spec.vpcs for interface in vpc.interfaces]
         return NetworkState(
             vpcs=frozenset(vpc.vpc_id for vpc in self.spec.vpcs),
-            interfaces=frozenset(interface.interface_id for interface in interfaces),
-            public_addresses=frozenset(
-                interface.public_address
-                for interface in interfaces
-                if interface.public_address is not None and interface.to_internet
-            ),
+            interfaces=frozenset(interface.interface_id for vpc in self.spec.vpcs for interface in vpc.interfaces),
+            public_addresses=frozenset(address for vpc in self.spec.vpcs for address in public_addresses(vpc)),
         )
 
     async def open_tap(self, interface_id: str) -> int:
@@ -50,11 +50,19 @@ class FakeNetwork:
             raise RetryableError(f"{interface_id} is not here")
         return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    async def listen(self, vpc_id: str, address: str, port: int) -> socket.socket:
+    async def listen(self, place: str, address: str, port: int) -> socket.socket:
         """A listening socket on the loopback interface, on a port of the kernel's choice."""
-        if vpc_id not in (await self.observe()).vpcs:
-            raise RetryableError(f"{vpc_id} is not here")
+        endpoints = {endpoint.endpoint_id for vpc in self.spec.vpcs for endpoint in vpc.endpoints}
+        if place != "services" and place not in {vpc.vpc_id for vpc in self.spec.vpcs} | endpoints:
+            raise RetryableError(f"{place} is not here")
         return socket.create_server(("127.0.0.1", 0))
+
+    async def heard(self, interface_id: str) -> int:
+        return self.packets.get(interface_id, 0)
+
+    async def flows(self) -> Sequence[FlowObservation]:
+        told, self.captured = self.captured, []
+        return told
 
     async def destroy(self) -> None:
         self.spec = NetworkSpec()

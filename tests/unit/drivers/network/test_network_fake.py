@@ -5,7 +5,7 @@ from network_specs import group, interface, tcp, vpc
 
 from pileus.drivers.errors import RetryableError
 from pileus.drivers.network.fake import FakeNetwork
-from pileus.hostapi.spec import NetworkSpec
+from pileus.hostapi.network_spec import NetworkSpec
 
 
 async def test_it_answers_what_the_applied_spec_lets_pass() -> None:

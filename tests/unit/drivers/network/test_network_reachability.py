@@ -1,22 +1,22 @@
 """The model of what a network lets pass."""
 
 import pytest
-from network_specs import group, interface, tcp, vpc
+from network_specs import group, interface, network, tcp, vpc
 
 from pileus.drivers.network.reachability import allows
-from pileus.hostapi.spec import NetworkSpec, RuleSpec
+from pileus.hostapi.network_spec import RuleSpec
 
 WEB = group("sg-web", tcp(80, cidr="0.0.0.0/0"), tcp(22, 25, cidr="10.0.0.6/32"))
 DATABASE = group("sg-db", tcp(5432, source="sg-web"), RuleSpec(protocol="icmp", from_port=8, cidr="0.0.0.0/0"))
 MUTE = group("sg-mute", egress=(RuleSpec(protocol="17", from_port=53, to_port=53, cidr="10.0.0.0/8"),))
-SPEC = NetworkSpec(
-    vpcs=(
+SPEC = network(
+    *(
         vpc(
             (group("sg-web", *WEB.ingress, members=("10.0.0.5",)), DATABASE, MUTE),
             interface(5, "sg-web", public="203.0.113.5"),
             interface(6, "sg-db"),
             interface(7, "sg-mute", "sg-unknown"),
-            interface(8, "sg-web", public="203.0.113.8", to_internet=False),
+            interface(8, "sg-web"),
         ),
         vpc((WEB,), interface(5, "sg-web", interface_id="eni-25", public="203.0.113.25"), name="vpc-2"),
     )
@@ -45,7 +45,8 @@ SPEC = NetworkSpec(
         ("eni-5", "203.0.113.5", "tcp", 80, True),
         ("eni-6", "203.0.113.25", "tcp", 80, False),
         ("eni-8", "203.0.113.25", "tcp", 80, False),
-        ("eni-5", "192.0.2.1", "tcp", 80, False),
+        ("eni-5", "192.0.2.1", "tcp", 80, True),
+        ("eni-6", "192.0.2.1", "tcp", 80, False),
     ],
 )
 def test_what_passes(source: str, destination: str, protocol: str, port: int, passes: bool) -> None:
