@@ -41,7 +41,7 @@ class Listing(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     find: Callable[[Context, Sequence[str]], Sequence[R]] | None = None
     rows: Callable[[Context], Iterable[R]] | None = None
     page: Page | None = Page()
-    cached: bool = True
+    cached: bool | Callable[[R], bool] = True
     exclusive: bool = False
 
     def select(
@@ -77,7 +77,7 @@ class Listing(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
 
     def item(self, context: Context, record: R) -> Mapping[str, Any] | Fragment:
         """One record drawn, from the cache where it may be."""
-        if not self.cached:
+        if not (self.cached if isinstance(self.cached, bool) else self.cached(record)):
             return self.draw(context, record)
         key = (context.account, record.id, context.view.stamp(record.id))
         return Fragment(key, lambda: self.draw(context, record))

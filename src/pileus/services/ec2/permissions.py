@@ -4,15 +4,16 @@ See https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, Protocol
 
 from pileus.base.ids import new_id
 from pileus.operations.tags import tag_set
 from pileus.records import SecurityGroup
-from pileus.records.security_group import SecurityGroupRule
+from pileus.records.routing import Lookup
+from pileus.records.security_group import SecurityGroupRule, peering_status
 from pileus.services.ec2.arns import arn
 from pileus.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 
@@ -22,8 +23,17 @@ _ICMP = frozenset({"icmp", "icmpv6"})
 _MAX_PROTOCOL = 255
 _MAX_PORT = 65535
 
-FindGroup = Callable[[Mapping[str, Any]], SecurityGroup]
-"""Finds the group that a UserIdGroupPair names; raises InvalidGroup.NotFound."""
+
+class FindPeers(Protocol):
+    """Finds what permissions name as peers; see ``permission_peers.Peers``."""
+
+    def group(self, pair: Mapping[str, Any]) -> dict[str, str]:
+        """The fields of a rule whose peer is the group that a UserIdGroupPair names."""
+        ...
+
+    def prefix_list(self, id_: str | None) -> str:
+        """The id of a prefix list that is there."""
+        ...
 
 
 def canonical_protocol(text: str | None) -> str:
@@ -107,7 +117,7 @@ def parse_permissions(
     permissions: Iterable[Mapping[str, Any]],
     *,
     egress: bool,
-    find_group: FindGroup,
+    peers: FindPeers,
     tags: Mapping[str, str],
 ) -> list[SecurityGroupRule]:
     """The rules that a list of IpPermissions means, each with a fresh id."""
@@ -115,8 +125,8 @@ def parse_permissions(
     for permission in permissions:
         protocol = canonical_protocol(permission.get("IpProtocol"))
         first, last = canonical_ports(protocol, permission.get("FromPort"), permission.get("ToPort"))
-        peers = list(_peers(permission, find_group))
-        if not peers:
+        named = list(_peers(permission, peers))
+        if not named:
             raise InvalidParameterCombination(
                 "The request must contain at least one of: ipRanges, ipv6Ranges, prefixListIds, groups"
             )
@@ -132,12 +142,12 @@ def parse_permissions(
                 tags=tags,
                 **peer,
             )
-            for peer in peers
+            for peer in named
         )
     return rules
 
 
-def _peers(permission: Mapping[str, Any], find_group: FindGroup) -> Iterable[dict[str, Any]]:
+def _peers(permission: Mapping[str, Any], peers: FindPeers) -> Iterable[dict[str, Any]]:
     for entry in permission.get("IpRanges", ()):
         cidr = canonical_cidr(entry.get("CidrIp") or "")
         yield {"cidr": cidr, "description": check_description(entry.get("Description"))}
@@ -145,17 +155,13 @@ def _peers(permission: Mapping[str, Any], find_group: FindGroup) -> Iterable[dic
         cidr = canonical_cidr6(entry.get("CidrIpv6") or "")
         yield {"cidr6": cidr, "description": check_description(entry.get("Description"))}
     for entry in permission.get("UserIdGroupPairs", ()):
-        peer = find_group(entry)
-        yield {
-            "group_id": peer.id,
-            "group_account": peer.account,
-            "description": check_description(entry.get("Description")),
-        }
+        yield {**peers.group(entry), "description": check_description(entry.get("Description"))}
     for entry in permission.get("PrefixListIds", ()):
-        raise InvalidParameterValue(f"The prefix list ID '{entry.get('PrefixListId')}' does not exist")
+        prefix_list = peers.prefix_list(entry.get("PrefixListId"))
+        yield {"prefix_list_id": prefix_list, "description": check_description(entry.get("Description"))}
 
 
-def draw_permissions(rules: Iterable[SecurityGroupRule]) -> list[dict[str, Any]]:
+def draw_permissions(view: Lookup, rules: Iterable[SecurityGroupRule]) -> list[dict[str, Any]]:
     """Rules in the nested form, those of one protocol and port range together."""
     grouped: dict[tuple[str, int, int], dict[str, Any]] = {}
     for rule in rules:
@@ -166,9 +172,24 @@ def draw_permissions(rules: Iterable[SecurityGroupRule]) -> list[dict[str, Any]]
         elif rule.cidr6:
             permission["Ipv6Ranges"].append({"CidrIpv6": rule.cidr6, **described})
         elif rule.group_id:
-            pair = {"GroupId": rule.group_id, "UserId": rule.group_account}
-            permission["UserIdGroupPairs"].append({**pair, **described})
+            permission["UserIdGroupPairs"].append({**draw_peer_group(view, rule), **described})
+        elif rule.prefix_list_id:
+            permission["PrefixListIds"].append({"PrefixListId": rule.prefix_list_id, **described})
     return list(grouped.values())
+
+
+def draw_peer_group(view: Lookup, rule: SecurityGroupRule) -> dict[str, Any]:
+    """The group that a rule names: its owner and, if it is in another VPC, the way there."""
+    group = {"GroupId": rule.group_id, "UserId": rule.group_account}
+    status = peering_status(view, rule)
+    if status is None:
+        return group
+    return {
+        **group,
+        "VpcId": rule.group_vpc_id,
+        "VpcPeeringConnectionId": rule.peering_id,
+        "PeeringStatus": status,
+    }
 
 
 def _permission(rule: SecurityGroupRule) -> dict[str, Any]:
@@ -184,7 +205,7 @@ def _permission(rule: SecurityGroupRule) -> dict[str, Any]:
     return permission
 
 
-def draw_rule(group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
+def draw_rule(view: Lookup, group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
     """A rule by itself, as DescribeSecurityGroupRules has it."""
     return {
         "SecurityGroupRuleId": rule.id,
@@ -198,7 +219,7 @@ def draw_rule(group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
         "CidrIpv4": rule.cidr,
         "CidrIpv6": rule.cidr6,
         "PrefixListId": rule.prefix_list_id,
-        "ReferencedGroupInfo": {"GroupId": rule.group_id, "UserId": rule.group_account} if rule.group_id else None,
+        "ReferencedGroupInfo": draw_peer_group(view, rule) if rule.group_id else None,
         "Description": rule.description,
         "Tags": tag_set(rule.tags),
     }
@@ -206,7 +227,7 @@ def draw_rule(group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
 
 def spelled(rule: SecurityGroupRule) -> str:
     """A rule as error messages of EC2 spell it."""
-    peer = rule.cidr or rule.cidr6 or rule.group_id
+    peer = rule.cidr or rule.cidr6 or rule.group_id or rule.prefix_list_id
     if rule.protocol == "-1":
         return f"peer: {peer}, ALL, ALLOW"
     return f"peer: {peer}, {rule.protocol.upper()}, from port: {rule.from_port}, to port: {rule.to_port}, ALLOW"

@@ -10,17 +10,15 @@ from pileus.operations.context import Context
 from pileus.operations.listing import Listing
 from pileus.operations.tags import tags_for
 from pileus.records import SecurityGroup, Vpc
-from pileus.records.security_group import SecurityGroupRule
+from pileus.records.security_group import SecurityGroupRule, rule_weight
 from pileus.services.ec2.errors import (
     InvalidParameterCombination,
-    InvalidParameterValue,
-    LimitExceeded,
     MalformedId,
     MissingParameter,
     NotFound,
 )
+from pileus.services.ec2.permission_peers import Peers
 from pileus.services.ec2.permissions import (
-    FindGroup,
     canonical_cidr,
     canonical_cidr6,
     canonical_ports,
@@ -34,6 +32,7 @@ from pileus.services.ec2.permissions import (
 from pileus.services.ec2.resources import SECURITY_GROUP
 from pileus.services.ec2.security_groups import default_vpc, group_named, group_of
 from pileus.services.ec2.service import ec2
+from pileus.services.ec2.vpc_quotas import RULES_PER_GROUP
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import (
@@ -43,37 +42,17 @@ if TYPE_CHECKING:
         ModifySecurityGroupRulesRequestTypeDef,
         RevokeSecurityGroupEgressRequestTypeDef,
         RevokeSecurityGroupIngressRequestTypeDef,
+        UpdateSecurityGroupRuleDescriptionsEgressRequestTypeDef,
+        UpdateSecurityGroupRuleDescriptionsIngressRequestTypeDef,
     )
 
-MAX_RULES = 60
-"""Rules of one direction in one group."""
+Rules = Sequence[SecurityGroupRule]
 
 
 class InvalidPermissionDuplicate(ServiceError):
     """The group has the rule, or the call names it twice."""
 
     code = "InvalidPermission.Duplicate"
-
-
-def _finder(context: Context, group: SecurityGroup) -> FindGroup:
-    def find(pair: Mapping[str, Any]) -> SecurityGroup:
-        owner = pair.get("UserId") or context.account
-        if owner != context.account:
-            raise NotFound(f"The security group '{pair.get('GroupId')}' does not exist", code="InvalidGroup.NotFound")
-        if pair.get("GroupId"):
-            peer = SECURITY_GROUP.one(context, pair["GroupId"])
-        elif pair.get("GroupName"):
-            peer = group_named(context, pair["GroupName"], group.vpc_id)
-        else:
-            raise MissingParameter("groupName or groupId")
-        if peer.vpc_id != group.vpc_id:
-            raise NotFound(
-                f"You have specified two resources that belong to different networks: {group.id} and {peer.id}",
-                code="InvalidGroup.NotFound",
-            )
-        return peer
-
-    return find
 
 
 def _permissions(context: Context, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -94,23 +73,42 @@ def _permissions(context: Context, params: Mapping[str, Any]) -> Sequence[Mappin
     return nested or [flat]
 
 
-def _authorize(context: Context, params: Mapping[str, Any], *, egress: bool) -> dict[str, Any]:
-    group = group_of(context, params)
-    tags = tags_for(params, "security-group-rule")
-    find = _finder(context, group)
-    rules = parse_permissions(group, _permissions(context, params), egress=egress, find_group=find, tags=tags)
-    known = {rule.match for rule in group.rules}
+def _parsed(
+    context: Context, group: SecurityGroup, params: Mapping[str, Any], *, egress: bool, present: bool = False
+) -> Rules:
+    """The rules that a call's permissions mean, with the tags that it gives."""
+    return parse_permissions(
+        group,
+        _permissions(context, params),
+        egress=egress,
+        peers=Peers(context, group, present=present),
+        tags=tags_for(params, "security-group-rule"),
+    )
+
+
+def _with_rules(context: Context, group: SecurityGroup, rules: Rules) -> SecurityGroup:
+    """The group with these rules instead. Raises InvalidPermissionDuplicate, LimitExceeded."""
+    known: set[tuple[object, ...]] = set()
     for rule in rules:
         if rule.match in known:
             raise InvalidPermissionDuplicate(f'the specified rule "{spelled(rule)}" already exists')
         known.add(rule.match)
-    if sum(rule.egress == egress for rule in (*group.rules, *rules)) > MAX_RULES:
-        raise LimitExceeded(
-            "The maximum number of rules per security group has been reached.",
-            code="RulesPerSecurityGroupLimitExceeded",
-        )
-    context.tx.put(replace(group, rules=(*group.rules, *rules)))
-    return {"Return": True, "SecurityGroupRules": [draw_rule(group, rule) for rule in rules]}
+    for egress in (False, True):
+        for family in (4, 6):
+            before, after = (
+                sum(rule_weight(context.view, rule, family) for rule in some if rule.egress == egress)
+                for some in (group.rules, rules)
+            )
+            if after > before:
+                RULES_PER_GROUP.check(before, after - before)
+    return replace(group, rules=tuple(rules))
+
+
+def _authorize(context: Context, params: Mapping[str, Any], *, egress: bool) -> dict[str, Any]:
+    group = group_of(context, params)
+    rules = _parsed(context, group, params, egress=egress)
+    context.tx.put(_with_rules(context, group, (*group.rules, *rules)))
+    return {"Return": True, "SecurityGroupRules": [draw_rule(context.view, group, rule) for rule in rules]}
 
 
 @ec2.writes(
@@ -140,21 +138,24 @@ def _revoke(context: Context, params: Mapping[str, Any], *, egress: bool) -> dic
     if ids:
         revoked = [_rule_of(group, id_, egress=egress) for id_ in dict.fromkeys(ids)]
     else:
-        find = _finder(context, group)
-        wanted = parse_permissions(group, _permissions(context, params), egress=egress, find_group=find, tags={})
+        wanted = _parsed(context, group, params, egress=egress, present=True)
         by_match = {rule.match: rule for rule in group.rules}
         revoked = [by_match[rule.match] for rule in wanted if rule.match in by_match]
         unknown = [rule for rule in wanted if rule.match not in by_match]
     if unknown and not _in_default_vpc(context, group):
-        raise NotFound("The specified rule does not exist in this security group.", code="InvalidPermission.NotFound")
+        raise _no_permission()
     gone = {rule.id for rule in revoked}
     if gone:
         context.tx.put(replace(group, rules=tuple(rule for rule in group.rules if rule.id not in gone)))
     return {
         "Return": True,
-        "UnknownIpPermissions": draw_permissions(unknown),
-        "RevokedSecurityGroupRules": [_draw_revoked(group, rule) for rule in revoked],
+        "UnknownIpPermissions": draw_permissions(context.view, unknown),
+        "RevokedSecurityGroupRules": [_draw_revoked(context, group, rule) for rule in revoked],
     }
+
+
+def _no_permission() -> NotFound:
+    return NotFound("The specified rule does not exist in this security group.", code="InvalidPermission.NotFound")
 
 
 def _in_default_vpc(context: Context, group: SecurityGroup) -> bool:
@@ -179,8 +180,8 @@ def _no_rule(id_: str) -> NotFound:
     return NotFound(f"The security group rule ID '{id_}' does not exist", code="InvalidSecurityGroupRuleId.NotFound")
 
 
-def _draw_revoked(group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
-    drawn = draw_rule(group, rule)
+def _draw_revoked(context: Context, group: SecurityGroup, rule: SecurityGroupRule) -> dict[str, Any]:
+    drawn = draw_rule(context.view, group, rule)
     referenced = {"ReferencedGroupId": rule.group_id} if rule.group_id else {}
     kept = ("SecurityGroupRuleId", "GroupId", "IsEgress", "IpProtocol", "FromPort", "ToPort", "CidrIpv4", "CidrIpv6")
     return {**{name: drawn[name] for name in (*kept, "PrefixListId", "Description")}, **referenced}
@@ -202,6 +203,45 @@ def revoke_egress(context: Context, params: "RevokeSecurityGroupEgressRequestTyp
     return _revoke(context, params, egress=True)
 
 
+def _update_descriptions(context: Context, params: Mapping[str, Any], *, egress: bool) -> dict[str, Any]:
+    """Gives rules other descriptions, or none, all or none of them. Ids and tags stay."""
+    group = group_of(context, params)
+    by_id = params.get("SecurityGroupRuleDescriptions", ())
+    if by_id and params.get("IpPermissions"):
+        raise InvalidParameterCombination(
+            "The parameter ipPermissions cannot be used with the parameter securityGroupRuleDescriptions"
+        )
+    told: dict[str, str | None] = {}
+    for one in by_id:
+        rule = _rule_of(group, one.get("SecurityGroupRuleId") or "", egress=egress)
+        told[rule.id] = check_description(one.get("Description"))
+    if not by_id:
+        present = {rule.match: rule.id for rule in group.rules}
+        for wanted in _parsed(context, group, params, egress=egress, present=True):
+            if wanted.match not in present:
+                raise _no_permission()
+            told[present[wanted.match]] = wanted.description
+    rules = tuple(replace(rule, description=told[rule.id]) if rule.id in told else rule for rule in group.rules)
+    context.tx.put(replace(group, rules=rules))
+    return {"Return": True}
+
+
+@ec2.writes("UpdateSecurityGroupRuleDescriptionsIngress", resources=("security-group:GroupId",))
+def update_ingress_descriptions(
+    context: Context, params: "UpdateSecurityGroupRuleDescriptionsIngressRequestTypeDef"
+) -> dict[str, Any]:
+    """Changes what rules say of themselves."""
+    return _update_descriptions(context, params, egress=False)
+
+
+@ec2.writes("UpdateSecurityGroupRuleDescriptionsEgress", resources=("security-group:GroupId",))
+def update_egress_descriptions(
+    context: Context, params: "UpdateSecurityGroupRuleDescriptionsEgressRequestTypeDef"
+) -> dict[str, Any]:
+    """The same for what goes out."""
+    return _update_descriptions(context, params, egress=True)
+
+
 @ec2.writes("ModifySecurityGroupRules", resources=("security-group:GroupId", "security-group-rule:SecurityGroupRules"))
 def modify_rules(context: Context, params: "ModifySecurityGroupRulesRequestTypeDef") -> dict[str, Any]:
     """Replaces rules under their ids, all or none."""
@@ -210,13 +250,7 @@ def modify_rules(context: Context, params: "ModifySecurityGroupRulesRequestTypeD
     for update in params["SecurityGroupRules"]:
         rule = _rule_of(group, update["SecurityGroupRuleId"])
         changed[rule.id] = _modified(context, group, rule, update.get("SecurityGroupRule", {}))
-    rules = tuple(changed.get(rule.id, rule) for rule in group.rules)
-    seen: set[tuple[object, ...]] = set()
-    for rule in rules:
-        if rule.match in seen:
-            raise InvalidPermissionDuplicate(f'the specified rule "{spelled(rule)}" already exists')
-        seen.add(rule.match)
-    context.tx.put(replace(group, rules=rules))
+    context.tx.put(_with_rules(context, group, [changed.get(rule.id, rule) for rule in group.rules]))
     return {"Return": True}
 
 
@@ -231,23 +265,29 @@ def _modified(
         raise InvalidParameterCombination(f"Exactly one of {', '.join(_PEERS)} must be specified for rule {rule.id}")
     protocol = canonical_protocol(wanted.get("IpProtocol"))
     first, last = canonical_ports(protocol, wanted.get("FromPort"), wanted.get("ToPort"))
-    cidr = canonical_cidr(wanted["CidrIpv4"]) if wanted.get("CidrIpv4") else None
-    cidr6 = canonical_cidr6(wanted["CidrIpv6"]) if wanted.get("CidrIpv6") else None
-    if wanted.get("PrefixListId"):
-        raise InvalidParameterValue(f"The prefix list ID '{wanted['PrefixListId']}' does not exist")
-    referenced = wanted.get("ReferencedGroupId")
-    peer = _finder(context, group)({"GroupId": referenced}) if referenced else None
     return replace(
         rule,
         protocol=protocol,
         from_port=first,
         to_port=last,
-        cidr=cidr,
-        cidr6=cidr6,
-        group_id=peer.id if peer else None,
-        group_account=peer.account if peer else None,
         description=check_description(wanted.get("Description")),
+        **{**_NO_PEER, **_peer(Peers(context, group), wanted)},
     )
+
+
+_NO_PEER: Mapping[str, None] = dict.fromkeys(
+    ("cidr", "cidr6", "group_id", "group_account", "group_vpc_id", "peering_id", "prefix_list_id")
+)
+
+
+def _peer(peers: Peers, wanted: Mapping[str, Any]) -> dict[str, str]:
+    if wanted.get("CidrIpv4"):
+        return {"cidr": canonical_cidr(wanted["CidrIpv4"])}
+    if wanted.get("CidrIpv6"):
+        return {"cidr6": canonical_cidr6(wanted["CidrIpv6"])}
+    if wanted.get("PrefixListId"):
+        return {"prefix_list_id": peers.prefix_list(wanted["PrefixListId"])}
+    return peers.group({"GroupId": wanted["ReferencedGroupId"]})
 
 
 def group_with_rule(context: Context, id_: str) -> SecurityGroup:
@@ -269,7 +309,7 @@ def _group_of_rule(context: Context, rule: SecurityGroupRule) -> SecurityGroup:
 RULES = Listing(
     kind=SecurityGroupRule,
     member="SecurityGroupRules",
-    draw=lambda context, rule: draw_rule(_group_of_rule(context, rule), rule),
+    draw=lambda context, rule: draw_rule(context.view, _group_of_rule(context, rule), rule),
     cached=False,
     ids="SecurityGroupRuleIds",
     find=_find,

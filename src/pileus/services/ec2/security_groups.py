@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.operations.context import Context
@@ -17,13 +19,13 @@ from pileus.services.ec2.errors import (
     DependencyViolation,
     Duplicate,
     InvalidParameterValue,
-    LimitExceeded,
     MissingParameter,
     NotFound,
 )
 from pileus.services.ec2.permissions import draw_permissions
 from pileus.services.ec2.resources import SECURITY_GROUP, VPC
 from pileus.services.ec2.service import ec2
+from pileus.services.ec2.vpc_quotas import SECURITY_GROUPS as SECURITY_GROUPS_QUOTA
 from pileus.store import ClaimTaken
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from pileus.operations.filters import Value
 
-MAX_GROUPS_PER_VPC = 2500
 _NAME = re.compile(r"[A-Za-z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}")
 
 
@@ -78,7 +79,7 @@ def group_of(context: Context, params: Mapping[str, Any]) -> SecurityGroup:
     raise MissingParameter("groupName or groupId")
 
 
-def _draw(_: Context, group: SecurityGroup) -> dict[str, Any]:
+def _draw(context: Context, group: SecurityGroup) -> dict[str, Any]:
     return {
         "GroupId": group.id,
         "GroupName": group.name,
@@ -86,8 +87,8 @@ def _draw(_: Context, group: SecurityGroup) -> dict[str, Any]:
         "OwnerId": group.account,
         "VpcId": group.vpc_id,
         "SecurityGroupArn": arn(group, "security-group"),
-        "IpPermissions": draw_permissions(rule for rule in group.rules if not rule.egress),
-        "IpPermissionsEgress": draw_permissions(rule for rule in group.rules if rule.egress),
+        "IpPermissions": draw_permissions(context.view, (rule for rule in group.rules if not rule.egress)),
+        "IpPermissionsEgress": draw_permissions(context.view, (rule for rule in group.rules if rule.egress)),
         "Tags": tag_set(group.tags),
     }
 
@@ -121,6 +122,7 @@ SECURITY_GROUPS = Listing(
     kind=SecurityGroup,
     member="SecurityGroups",
     draw=_draw,
+    cached=lambda group: all(rule.peering_id is None for rule in group.rules),
     ids="GroupIds",
     find=SECURITY_GROUP.find,
     exclusive=True,
@@ -156,11 +158,7 @@ def create_security_group(context: Context, params: "CreateSecurityGroupRequestT
     _check_texts(name, description)
     vpc_id = params.get("VpcId")
     vpc = VPC.one(context, vpc_id) if vpc_id else default_vpc(context)
-    if len(context.view.list(SecurityGroup, account=context.account, region=context.region)) >= MAX_GROUPS_PER_VPC:
-        raise LimitExceeded(
-            "The maximum number of security groups for this region has been reached.",
-            code="SecurityGroupLimitExceeded",
-        )
+    SECURITY_GROUPS_QUOTA.check(len(context.view.list(SecurityGroup, account=context.account, region=context.region)))
     id_ = new_id("sg")
     try:
         context.tx.claim(group_name_scope(vpc.id), name, id_)
@@ -176,11 +174,21 @@ def create_security_group(context: Context, params: "CreateSecurityGroupRequestT
             vpc_id=vpc.id,
             name=name,
             description=description,
-            rules=(everything_out(context.account, context.region),),
+            rules=_rules_of_new(vpc),
             tags=tags_for(params, "security-group"),
         )
     )
     return {"GroupId": group.id, "SecurityGroupArn": arn(group, "security-group"), "Tags": tag_set(group.tags)}
+
+
+def _rules_of_new(vpc: Vpc) -> tuple[SecurityGroupRule, ...]:
+    out = everything_out(vpc.account, vpc.region)
+    return (out, everything_out6(vpc.account, vpc.region)) if vpc.ipv6_blocks else (out,)
+
+
+def everything_out6(account: str, region: str) -> SecurityGroupRule:
+    """The second egress rule of new groups in a VPC with IPv6."""
+    return replace(everything_out(account, region), id=new_id("sgr"), cidr=None, cidr6="::/0")
 
 
 def _check_texts(name: str, description: str) -> None:
@@ -204,11 +212,15 @@ def _check_texts(name: str, description: str) -> None:
 
 @ec2.writes("DeleteSecurityGroup", resources=("security-group:GroupId",))
 def delete_security_group(context: Context, params: "DeleteSecurityGroupRequestTypeDef") -> dict[str, Any]:
-    """Removes a group that nothing uses."""
+    """Removes a group that nothing uses. Rules of groups in peer VPCs that name it become stale."""
     group = group_of(context, params)
     if group.name == "default":
         raise CannotDelete(f'the specified group: "{group.id}" name: "default" cannot be deleted by a user')
-    referring = [other for other in context.view.list(SecurityGroup, referenced=group.id) if other.id != group.id]
+    referring = [
+        other
+        for other in context.view.list(SecurityGroup, referenced=group.id)
+        if other.id != group.id and other.vpc_id == group.vpc_id
+    ]
     if referring or context.view.list(NetworkInterface, groups=group.id):
         raise DependencyViolation(f"resource {group.id} has a dependent object")
     context.tx.release(group_name_scope(group.vpc_id), group.name)

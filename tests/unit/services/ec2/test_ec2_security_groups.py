@@ -167,7 +167,7 @@ async def test_the_flat_form(ec2, refused, create):
         ({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2}, "InvalidParameterCombination"),
         ({"IpProtocol": "-1", "UserIdGroupPairs": [{}]}, "MissingParameter"),
         ({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupName": "none"}]}, "InvalidGroup.NotFound"),
-        ({"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-1"}]}, "InvalidParameterValue"),
+        ({"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-1"}]}, "InvalidPrefixListId.Malformed"),
     ],
 )
 async def test_permissions_that_are_refused(refused, create, permission, code):
