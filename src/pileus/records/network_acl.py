@@ -6,11 +6,16 @@ import msgspec
 
 from pileus.records.tagged import Tagged
 
+DENY_IPV4 = 32767
+DENY_IPV6 = 32768
+"""The numbers of the last entries, which deny what no other one matched."""
+
 
 class AclEntry(msgspec.Struct, frozen=True, kw_only=True):
     """``number`` 32767 is the ``*`` entry that denies what no other entry matched (32768 the one of IPv6).
 
-    ``protocol`` is a number, -1 is all. Ports bound the destination port; of ICMP they are type and code, -1 any.
+    ``protocol`` is a number, -1 is all. Ports bound the destination port of TCP (6) and UDP (17); of ICMP (1) and ICMPv6
+    (58) they are type and code, -1 any.
     Exactly one of ``cidr`` and ``cidr6`` is set.
     """
 
@@ -22,6 +27,11 @@ class AclEntry(msgspec.Struct, frozen=True, kw_only=True):
     cidr6: str | None = None
     from_port: int = -1
     to_port: int = -1
+
+
+def entry_order(entry: AclEntry) -> tuple[bool, int]:
+    """Outgoing entries first, each direction by number: as EC2 lists them."""
+    return not entry.egress, entry.number
 
 
 class AclAssociation(msgspec.Struct, frozen=True, kw_only=True):
