@@ -46,7 +46,7 @@ from pileus.records.instance import State
 from pileus.records.network_acl import AclEntry, NetworkAcl
 from pileus.records.route_table import RouteTable
 from pileus.records.routing import network_acl_of, route_kind, route_table_of, routes_of
-from pileus.records.security_group import SecurityGroupRule
+from pileus.records.security_group import SecurityGroupRule, is_stale
 
 _NETWORKED = frozenset({State.PENDING, State.RUNNING, State.STOPPING, State.SHUTTING_DOWN})
 
@@ -190,21 +190,26 @@ def _acl(acl: NetworkAcl) -> AclSpec:
 def _acl_entry(entry: AclEntry) -> AclEntrySpec:
     return AclEntrySpec(
         allow=entry.action == "allow",
-        protocol=entry.protocol,
+        protocol=_NAMED.get(entry.protocol, entry.protocol),
         cidr=entry.cidr6 or entry.cidr or "0.0.0.0/0",
         from_port=entry.from_port,
         to_port=entry.to_port,
     )
 
 
+_NAMED = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
+
+
 def _groups(view: Reading, interfaces: Iterable[InterfaceSpec]) -> Iterator[GroupSpec]:
     """The groups of these interfaces with their rules, and those that the rules name with their members."""
     own = {group_id for interface in interfaces for group_id in interface.groups}
     groups = {group_id: view.get(SecurityGroup, group_id) for group_id in own}
-    named = {peer for group in groups.values() if group for peer in group.referenced}
+    in_force = {
+        group.id: tuple(rule for rule in group.rules if not is_stale(view, rule)) for group in groups.values() if group
+    }
+    named = {rule.group_id for rules in in_force.values() for rule in rules if rule.group_id}
     for group_id in sorted(own | named):
-        group = groups.get(group_id)
-        rules = group.rules if group else ()
+        rules = in_force.get(group_id, ())
         yield GroupSpec(
             group_id=group_id,
             ingress=tuple(_rule(rule) for rule in rules if not rule.egress),
