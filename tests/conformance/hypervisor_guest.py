@@ -5,6 +5,8 @@ mark on its disk), ``serve`` (TCP on port 7 of 10.9.0.2) or nothing, until the p
 
 With ``disks`` it tells of every disk that comes (``SEES <serial> <size>``), grows or goes (``LOST <serial> <size>``), and
 runs what it finds at the disk's beginning if that is a shell script (``program``), with ``$disk`` and ``$serial`` set.
+Interfaces are told of likewise (``SEES eth1 <mac>``, ``LOST eth1``); eth<n> gets the address 10.9.<n>.2, whose port 7
+echoes.
 """
 
 import fcntl
@@ -56,7 +58,7 @@ serve)
     ip link set eth0 up; ip address add 10.9.0.2/24 dev eth0
     echo "SERVING"; nc -ll -p 7 -e cat ;;
 disks)
-    mkdir /seen; echo "READY"
+    mkdir /seen /links; nc -ll -p 7 -e cat & echo "READY"
     while :; do
         for path in /sys/block/vd*; do
             disk=$(basename $path)  # which may go at any moment
@@ -67,6 +69,15 @@ disks)
             [ "${before% *}" = "$serial" ] && continue
             head -c 4096 /dev/$disk | tr -d '\0' > /program-$serial
             if [ "$(head -c 2 /program-$serial)" = "#!" ]; then disk=$disk serial=$serial sh /program-$serial & fi
+        done
+        for path in /sys/class/net/eth*; do
+            nic=$(basename $path); number=$(cat $path/ifindex 2> /dev/null) || continue
+            [ "$number" = "$(cat /links/$nic 2> /dev/null)" ] && continue
+            ip link set $nic up; ip address add 10.9.${nic#eth}.2/24 dev $nic
+            echo "SEES $nic $(cat $path/address)"; echo $number > /links/$nic
+        done
+        for link in /links/*; do
+            [ -e $link ] && ! [ -e /sys/class/net/${link#/links/} ] && { echo "LOST ${link#/links/}"; rm $link; }
         done
         for seen in /seen/*; do
             [ -e $seen ] && ! [ -e /sys/block/$(basename $seen) ] && { echo "LOST $(cat $seen)"; rm $seen; }

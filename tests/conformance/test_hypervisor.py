@@ -10,13 +10,14 @@ from typing import Protocol
 import hypervisor_guest
 import msgspec
 import pytest
+from hypervisor_taps import Taps
 
 from pileus.base import process
 from pileus.drivers.errors import PermanentError, RetryableError
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
 from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer, GuestState, Hypervisor
 from pileus.drivers.hypervisor.qemu import QemuHypervisor
-from pileus.hostapi.spec import GuestSpec
+from pileus.hostapi.spec import GuestSpec, NicSpec
 
 
 class Host(Protocol):
@@ -31,6 +32,7 @@ class Host(Protocol):
     async def start(self, guest: GuestSpec, disks: Sequence[Disk] = ()) -> None: ...
     def make_disk(self, volume_id: str) -> Disk: ...
     def fresh_top(self, disk: Disk, name: str) -> DiskLayer: ...
+    def open_tap(self, name: str) -> int: ...
     async def replace_driver(self) -> None: ...
     async def kill_process(self, instance_id: str) -> None: ...
     async def destroy(self) -> None: ...
@@ -85,6 +87,9 @@ class Simulated:
     def fresh_top(self, disk: Disk, name: str) -> DiskLayer:
         return top_at(disk.layers[0].path.with_name(name))
 
+    def open_tap(self, name: str) -> int:
+        return os.open(os.devnull, os.O_RDWR)
+
     async def replace_driver(self) -> None:
         self.hypervisor = FakeHypervisor(self._host)
         await self.hypervisor.open(self.told.append)
@@ -103,6 +108,7 @@ class Real:
         self.told: list[str] = []
         self._root = root
         self._boot_files = hypervisor_guest.boot_files()
+        self._taps: Taps | None = None
         self.hypervisor: Hypervisor = QemuHypervisor(root)
 
     async def start(self, guest: GuestSpec, disks: Sequence[Disk] = ()) -> None:
@@ -124,6 +130,10 @@ class Real:
         path = below.with_name(name)
         overlay(path, below)
         return top_at(path)
+
+    def open_tap(self, name: str) -> int:
+        self._taps = self._taps or Taps()
+        return self._taps.open(name)
 
     def _disk(self, volume_id: str, serial: str) -> Disk:
         path = self._root / volume_id
@@ -147,6 +157,8 @@ class Real:
         for guest in await self.hypervisor.observe():
             await self.hypervisor.remove(guest.instance_id)
         await self.hypervisor.close()
+        if self._taps is not None:
+            self._taps.destroy()
 
 
 @pytest.fixture(params=["fake", pytest.param("qemu", marks=[pytest.mark.vm, pytest.mark.root])])
@@ -413,3 +425,59 @@ async def test_another_driver_sees_what_was_plugged(host: Host) -> None:
     await wait_until(has("vol-2"), host)
     await host.replace_driver()
     assert has("vol-2")(await look(host))
+
+
+NIC = NicSpec(interface_id="eni-1", mac="02:00:00:00:00:11", index=1)
+
+
+def linked(*interfaces: str) -> Callable[[GuestState], bool]:
+    return lambda state: state.interfaces == interfaces
+
+
+async def plug_nic(host: Host, instance_id: str = "i-1") -> None:
+    tap = host.open_tap("tap1")
+    try:
+        await host.hypervisor.plug_nic(instance_id, NIC, tap)
+    finally:
+        os.close(tap)
+
+
+async def test_an_interface_comes_and_goes_while_the_guest_runs(host: Host) -> None:
+    await host.start(spec(do="disks"))
+    assert linked()(await look(host))
+    await wait_for_text(b"READY", host)
+    host.told.clear()
+    await plug_nic(host)
+    assert linked("eni-1")(await look(host))
+    assert "i-1" in host.told
+    await host.hypervisor.plug_nic("i-1", NIC, 0)  # it is there: nothing is done with the tap
+    await host.replace_driver()
+    assert linked("eni-1")(await look(host))
+    await host.hypervisor.unplug_nic("i-1", "eni-1")
+    await wait_until(linked(), host)
+    await host.hypervisor.unplug_nic("i-1", "eni-1")
+    await host.hypervisor.unplug_nic("i-1", "eni-9", force=True)
+    await plug_nic(host)
+    await wait_until(linked("eni-1"), host)
+    await host.hypervisor.cut_power("i-1")
+    assert linked()(await look(host))
+    await plug_nic(host)
+    await host.hypervisor.unplug_nic("i-1", "eni-1", force=True)
+    assert linked()(await look(host))
+
+
+async def test_an_interface_is_cut_from_a_guest_that_does_not_let_go(host: Host) -> None:
+    await host.start(spec(do="firmware"))
+    await plug_nic(host)
+    await host.hypervisor.unplug_nic("i-1", "eni-1")
+    assert linked("eni-1")(await look(host))
+    with pytest.raises(RetryableError):
+        await host.hypervisor.plug_nic("i-1", NIC, 0)
+    await host.hypervisor.unplug_nic("i-1", "eni-1", force=True)
+    assert linked()(await look(host))
+    await host.replace_driver()
+    assert linked()(await look(host))
+    await host.start(spec("i-2", do="firmware"))
+    await plug_nic(host, "i-2")
+    await host.hypervisor.unplug_nic("i-1", "eni-1", force=True)
+    assert linked("eni-1")(await look(host, "i-2"))

@@ -1,21 +1,18 @@
 """What the hypervisor ``qemu`` promises beyond the others: the machine, the confinement, and what a killed agent leaves."""
 
 import asyncio
-import ctypes
-import fcntl
 import hashlib
 import os
 import random
 import signal
-import struct
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import hypervisor_guest
 import msgspec
 import pytest
+from hypervisor_taps import Taps
 
 from pileus.base import process
 from pileus.drivers.errors import PermanentError, RetryableError
@@ -239,31 +236,13 @@ async def test_a_qemu_that_does_not_answer_is_impaired_until_it_does(
     await wait_until(lambda state: not state.impaired, hypervisor)
 
 
-def open_tap(namespace: str) -> int:
-    """A tap ``tap0`` inside a network namespace."""
-    found: list[int] = []
-
-    def work() -> None:
-        with Path(f"/run/netns/{namespace}").open() as handle:
-            assert ctypes.CDLL(None).setns(handle.fileno(), 0x40000000) == 0  # CLONE_NEWNET, for this thread
-        tap = os.open("/dev/net/tun", os.O_RDWR)
-        fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"tap0", 0x0002 | 0x1000 | 0x4000))  # TAP, NO_PI, VNET_HDR
-        found.append(tap)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return found[0]
-
-
 @pytest.fixture
-def namespace() -> Iterator[str]:
-    name = f"hv-{os.getpid()}"
-    process.run_sync("ip", "netns", "add", name)
+def taps() -> Iterator[Taps]:
+    taps = Taps()
     try:
-        yield name
+        yield taps
     finally:
-        process.run_sync("ip", "netns", "del", name)
+        taps.destroy()
 
 
 _ECHO = """
@@ -278,10 +257,8 @@ print(hashlib.sha256(got).hexdigest())
 """
 
 
-async def test_tcp_passes_through_the_tap(hypervisor: QemuHypervisor, tmp_path: Path, namespace: str) -> None:
-    tap = open_tap(namespace)
-    await process.run("ip", "-n", namespace, "address", "add", "10.9.0.1/24", "dev", "tap0")
-    await process.run("ip", "-n", namespace, "link", "set", "tap0", "up")
+async def test_tcp_passes_through_the_tap(hypervisor: QemuHypervisor, tmp_path: Path, taps: Taps) -> None:
+    tap = taps.open("tap0", "10.9.0.1/24")
     guest = spec(do="serve", nic=True)
     await hypervisor.ensure_running(guest, hypervisor_guest.boot_files(), [a_disk(tmp_path)], {"eni-1": tap})
     os.close(tap)
@@ -290,7 +267,7 @@ async def test_tcp_passes_through_the_tap(hypervisor: QemuHypervisor, tmp_path: 
     async with asyncio.timeout(60):
         while True:
             try:
-                echoed = await process.run("ip", "netns", "exec", namespace, sys.executable, "-c", _ECHO)
+                echoed = await taps.run(sys.executable, "-c", _ECHO)
                 break
             except process.ProcessError:
                 await asyncio.sleep(0.2)

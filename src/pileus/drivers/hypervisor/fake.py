@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from pileus.base.clock import Clock, SystemClock
 from pileus.drivers.errors import DriverError, PermanentError, RetryableError
 from pileus.drivers.hypervisor.interface import BootFiles, Disk, DiskLayer, GuestState
 from pileus.hostapi.observation import Cause
-from pileus.hostapi.spec import GuestSpec
+from pileus.hostapi.spec import GuestSpec, NicSpec
 
 _CONSOLE_LIMIT = 64 * 1024
 
@@ -26,11 +27,13 @@ class FakeHost:
     Attributes:
         boot_delay: seconds that a start takes.
         fail_next: an error that the next start raises instead of starting.
-        fail_on: ``plug``, ``unplug``, ``freeze``, ``merge`` or ``swap_base`` → an error that its next call raises.
+        fail_on: ``plug``, ``unplug``, ``plug_nic``, ``unplug_nic``, ``freeze``, ``merge`` or ``swap_base`` → an error
+            that its next call raises.
         ignores_power_button: instances that must be unplugged.
-        keeps_disks: instances whose guest never lets go of a disk unless it is forced.
+        keeps_disks: instances whose guest never lets go of a disk or an interface unless it is forced.
         guests: instance id → what is so; tests may read it.
         disks: instance id → volume id → the disk as the running guest has it now, with its layers.
+        nics: instance id → interface id → the interface as the running guest has it now.
         starts: instance ids in the order in which they were started, for counting.
         freezes: the volumes of each freeze that was done, in their order: those of one entry share an instant.
     """
@@ -43,6 +46,7 @@ class FakeHost:
         self.keeps_disks: set[str] = set()
         self.guests: dict[str, GuestState] = {}
         self.disks: dict[str, dict[str, Disk]] = {}
+        self.nics: dict[str, dict[str, NicSpec]] = {}
         self.unplugging: dict[str, set[str]] = {}
         self.consoles: dict[str, bytes] = {}
         self.starts: list[str] = []
@@ -81,13 +85,15 @@ class FakeHost:
     def lets_go(self, instance_id: str) -> None:
         """The guest answers what it was asked to unplug."""
         self.keeps_disks.discard(instance_id)
-        for volume_id in self.unplugging.pop(instance_id, set()):
-            self.disks[instance_id].pop(volume_id, None)
-        self.show_disks(instance_id)
+        for one in self.unplugging.pop(instance_id, set()):
+            self.disks[instance_id].pop(one, None)
+            self.nics[instance_id].pop(one, None)
+        self.show_hardware(instance_id)
 
-    def show_disks(self, instance_id: str) -> None:
-        """Makes the guest's state tell of its disks, and tells the driver."""
-        self.change(instance_id, volumes=tuple(sorted(self.disks.get(instance_id, {}))))
+    def show_hardware(self, instance_id: str) -> None:
+        """Makes the guest's state tell of its disks and interfaces, and tells the driver."""
+        volumes, interfaces = (sorted(kind.get(instance_id, {})) for kind in (self.disks, self.nics))
+        self.change(instance_id, volumes=tuple(volumes), interfaces=tuple(interfaces))
 
     def print(self, instance_id: str, line: str) -> None:
         """The guest writes a line to its serial console."""
@@ -96,12 +102,13 @@ class FakeHost:
 
     def _turn_off(self, instance_id: str, cause: Cause) -> None:
         if self.guests[instance_id].running:
-            self.drop_disks(instance_id)
-            self.change(instance_id, running=False, impaired=False, cause=cause, volumes=())
+            self.drop_hardware(instance_id)
+            self.change(instance_id, running=False, impaired=False, cause=cause, volumes=(), interfaces=())
 
-    def drop_disks(self, instance_id: str) -> None:
+    def drop_hardware(self, instance_id: str) -> None:
         """The process is gone, and what it held with it."""
         self.disks.pop(instance_id, None)
+        self.nics.pop(instance_id, None)
         self.unplugging.pop(instance_id, None)
 
 
@@ -137,12 +144,14 @@ class FakeHypervisor:
             self._lock(guest.instance_id, disk)
         self.host.starts.append(guest.instance_id)
         self.host.disks[guest.instance_id] = {disk.volume_id: disk for disk in disks}
+        self.host.nics[guest.instance_id] = {nic.interface_id: nic for nic in guest.nics}
         self.host.guests[guest.instance_id] = GuestState(
             instance_id=guest.instance_id,
             boot=guest.boot,
             reset=guest.reset,
             running=True,
             volumes=tuple(sorted(disk.volume_id for disk in disks)),
+            interfaces=tuple(sorted(nic.interface_id for nic in guest.nics)),
         )
         self.host.print(guest.instance_id, f"{guest.instance_id} boot {guest.boot}")
         self.host.change(guest.instance_id)
@@ -161,11 +170,11 @@ class FakeHypervisor:
     async def cut_power(self, instance_id: str) -> None:
         guest = self.host.guests.get(instance_id)
         if guest is not None and guest.running:
-            self.host.drop_disks(instance_id)
-            self.host.change(instance_id, running=False, impaired=False, cause="asked", volumes=())
+            self.host.drop_hardware(instance_id)
+            self.host.change(instance_id, running=False, impaired=False, cause="asked", volumes=(), interfaces=())
 
     async def remove(self, instance_id: str) -> None:
-        self.host.drop_disks(instance_id)
+        self.host.drop_hardware(instance_id)
         self.host.guests.pop(instance_id, None)
         self.host.consoles.pop(instance_id, None)
 
@@ -189,19 +198,24 @@ class FakeHypervisor:
             disks[disk.volume_id] = msgspec.structs.replace(
                 known, size=size, iops=disk.iops, throughput=disk.throughput
             )
-        self.host.show_disks(instance_id)
+        self.host.show_hardware(instance_id)
 
     async def unplug(self, instance_id: str, volume_id: str, *, force: bool = False) -> None:
-        disks = self._disks_for("unplug", instance_id)
-        if disks is None or volume_id not in disks:
+        if (disks := self._disks_for("unplug", instance_id)) is not None:
+            self._take_out(instance_id, disks, volume_id, force=force)
+
+    async def plug_nic(self, instance_id: str, nic: NicSpec, tap: int) -> None:
+        nics = self._nics_for("plug_nic", instance_id)
+        if nics is None:
             return
-        unplugging = self.host.unplugging.setdefault(instance_id, set())
-        if force or instance_id not in self.host.keeps_disks:
-            del disks[volume_id]
-            unplugging.discard(volume_id)
-            self.host.show_disks(instance_id)
-        else:
-            unplugging.add(volume_id)
+        if nic.interface_id in self.host.unplugging.get(instance_id, ()):
+            raise RetryableError(f"{instance_id} is still unplugging {nic.interface_id}")
+        nics.setdefault(nic.interface_id, nic)
+        self.host.show_hardware(instance_id)
+
+    async def unplug_nic(self, instance_id: str, interface_id: str, *, force: bool = False) -> None:
+        if (nics := self._nics_for("unplug_nic", instance_id)) is not None:
+            self._take_out(instance_id, nics, interface_id, force=force)
 
     async def freeze(self, instance_id: str, tops: Mapping[str, DiskLayer]) -> None:
         disks = self._disks_for("freeze", instance_id)
@@ -255,6 +269,22 @@ class FakeHypervisor:
             raise error
         guest = self.host.guests.get(instance_id)
         return self.host.disks[instance_id] if guest is not None and guest.running else None
+
+    def _nics_for(self, operation: str, instance_id: str) -> dict[str, NicSpec] | None:
+        """As ``_disks_for``."""
+        return None if self._disks_for(operation, instance_id) is None else self.host.nics[instance_id]
+
+    def _take_out(self, instance_id: str, there: dict[str, Any], name: str, *, force: bool) -> None:
+        """Takes a disk or an interface from a guest, unless the guest keeps it."""
+        if name not in there:
+            return
+        unplugging = self.host.unplugging.setdefault(instance_id, set())
+        if force or instance_id not in self.host.keeps_disks:
+            del there[name]
+            unplugging.discard(name)
+            self.host.show_hardware(instance_id)
+        else:
+            unplugging.add(name)
 
     def _put_layers(self, disks: dict[str, Disk], volume_id: str, layers: tuple[DiskLayer, ...]) -> None:
         disks[volume_id] = msgspec.structs.replace(disks[volume_id], layers=layers)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from pileus.drivers.hypervisor.interface import Disk
-from pileus.drivers.hypervisor.qemu import nodes
+from pileus.drivers.hypervisor.qemu import nics, nodes
 from pileus.drivers.hypervisor.qemu.layers import OpenLayer
 from pileus.hostapi.spec import GuestSpec, NicSpec
 
@@ -33,7 +33,7 @@ class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
     """Open files that QEMU inherits, under the numbers that it sees.
 
     ``monitor`` is a listening unix socket; ``disks`` has the open layers of each disk; ``taps`` one number for each
-    interface of the guest, in its order.
+    interface of the guest, ``in_order``.
     """
 
     monitor: int
@@ -87,9 +87,14 @@ def command_line(
         *("-device", "pvpanic"),
         *("-object", "rng-builtin,id=random", *_device("virtio-rng-pci", id="rng", rng="random")),
         *_kernel(descriptors, cmdline),
-        *(word for nic, fd in zip(guest.nics, descriptors.taps, strict=True) for word in _nic(nic, fd)),
+        *(word for nic, fd in zip(in_order(guest.nics), descriptors.taps, strict=True) for word in _nic(nic, fd)),
         *(word for disk, layers in zip(disks, descriptors.disks, strict=True) for word in _disk(disk, layers)),
     ]
+
+
+def in_order(nics_: Sequence[NicSpec]) -> Sequence[NicSpec]:
+    """The interfaces by device index: guests number them as they find them on the bus."""
+    return sorted(nics_, key=lambda nic: nic.index)
 
 
 def _firmware_tables(guest: GuestSpec) -> list[str]:
@@ -112,10 +117,7 @@ def _kernel(descriptors: Descriptors, cmdline: str) -> list[str]:
 
 
 def _nic(nic: NicSpec, fd: int) -> list[str]:
-    name = f"nic{nic.index}"
-    # Without an option ROM: nobody boots from the network, and it costs the firmware time.
-    device = _device("virtio-net-pci", id=name, netdev=f"{name}-tap", mac=nic.mac, romfile="")
-    return ["-netdev", f"tap,id={name}-tap,fd={fd}", *device]
+    return ["-netdev", f"tap,id={nics.backend(nic.interface_id)},fd={fd}", "-device", _json(nics.device(nic))]
 
 
 def _disk(disk: Disk, layers: Sequence[OpenLayer]) -> list[str]:

@@ -15,7 +15,7 @@ from pileus.drivers.hypervisor.qemu.guest import Guest
 from pileus.drivers.hypervisor.qemu.home import Home, Record, host_boot_id, tidy
 from pileus.drivers.hypervisor.qemu.launch import Machine
 from pileus.drivers.hypervisor.qemu.process import holders
-from pileus.hostapi.spec import GuestSpec
+from pileus.hostapi.spec import GuestSpec, NicSpec
 
 _T = TypeVar("_T")
 
@@ -149,6 +149,17 @@ class QemuHypervisor:
         """Asks the guest to let a disk go, or takes its data away; see the interface."""
         if (guest := self._guests.get(instance_id)) is not None:
             await self._to_the_end(guest.unplug(volume_id, force=force))
+
+    async def plug_nic(self, instance_id: str, nic: NicSpec, tap: int) -> None:
+        """Adds an interface to a running guest; see the interface."""
+        if (guest := self._guests.get(instance_id)) is not None:
+            held = os.dup(tap)  # the caller may be cancelled and close its own while the work goes on
+            await self._to_the_end(_closing([held], guest.plug_nic(nic, held)))
+
+    async def unplug_nic(self, instance_id: str, interface_id: str, *, force: bool = False) -> None:
+        """Asks the guest to let an interface go, or takes its tap away; see the interface."""
+        if (guest := self._guests.get(instance_id)) is not None:
+            await self._to_the_end(guest.unplug_nic(interface_id, force=force))
 
     async def freeze(self, instance_id: str, tops: Mapping[str, DiskLayer]) -> None:
         """Puts fresh layers over volumes of a running guest, all at one instant; see the interface."""

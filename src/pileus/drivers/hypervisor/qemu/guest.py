@@ -21,9 +21,10 @@ from pileus.drivers.hypervisor.qemu.disks import Disks, refusal
 from pileus.drivers.hypervisor.qemu.home import Home, Record
 from pileus.drivers.hypervisor.qemu.launch import Machine, launch, limits_of
 from pileus.drivers.hypervisor.qemu.monitor import Monitor, MonitorError, Refused
+from pileus.drivers.hypervisor.qemu.nics import Nics
 from pileus.drivers.hypervisor.qemu.process import GuestProcess
 from pileus.hostapi.observation import Cause
-from pileus.hostapi.spec import GuestSpec
+from pileus.hostapi.spec import GuestSpec, NicSpec
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Guest:
         self._on_change = on_change
         self._console = Console(home.console, command.CONSOLE_LIMIT)
         self._disks = Disks(record.instance_id)
+        self._nics = Nics(record.instance_id)
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._process: GuestProcess | None = None
@@ -71,6 +73,7 @@ class Guest:
             impaired=running and (self._stuck or record.panicked),
             cause="" if running else record.cause,
             volumes=record.volumes if running else (),
+            interfaces=record.interfaces if running else (),
         )
 
     async def adopt(self, pid: int | None) -> None:
@@ -168,11 +171,11 @@ class Guest:
             except MonitorError as error:
                 raise RetryableError(str(error)) from error
 
-    # Disks: nothing is done while the guest is off.
+    # Disks and interfaces: nothing is done while the guest is off.
 
     async def plug(self, disk: Disk) -> None:
         """Adds a disk, or gives one that is there its size and limits. Raises DriverError."""
-        async with self._at_disks() as monitor:
+        async with self._at_hardware() as monitor:
             if monitor is not None:
                 assert self._process is not None
                 if disk.volume_id not in self.record.volumes:
@@ -183,14 +186,32 @@ class Guest:
 
     async def unplug(self, volume_id: str, *, force: bool) -> None:
         """Asks for the disk; ``force`` takes its data away at once. Raises DriverError."""
-        async with self._at_disks() as monitor:
+        async with self._at_hardware() as monitor:
             if monitor is not None:
                 await self._disks.unplug(monitor, volume_id, force=force)
                 self._next_unplug = self._machine.clock.monotonic() + _PRESS_EVERY
 
+    async def plug_nic(self, nic: NicSpec, tap: int) -> None:
+        """Adds an interface. Raises DriverError."""
+        async with self._at_hardware() as monitor:
+            if monitor is not None:
+                if nic.interface_id not in self.record.interfaces and nic.interface_id not in self.record.cut:
+                    await self._write(interfaces=tuple(sorted({*self.record.interfaces, nic.interface_id})))
+                    self._nics.unsettled = True
+                await self._nics.plug(monitor, nic, tap, self.record.cut)
+
+    async def unplug_nic(self, interface_id: str, *, force: bool) -> None:
+        """Asks for the interface; ``force`` takes its tap away at once. Raises DriverError."""
+        async with self._at_hardware() as monitor:
+            if monitor is not None:
+                await self._nics.unplug(monitor, interface_id)
+                self._next_unplug = self._machine.clock.monotonic() + _PRESS_EVERY
+                if force and interface_id in self.record.interfaces:
+                    await self._write(cut=tuple(sorted({*self.record.cut, interface_id})))
+
     async def freeze(self, tops: Mapping[str, DiskLayer]) -> None:
         """Puts fresh layers over volumes. Raises DriverError."""
-        async with self._at_disks() as monitor:
+        async with self._at_hardware() as monitor:
             if monitor is not None:
                 assert self._process is not None
                 await self._disks.freeze(monitor, self._process.pid, tops)
@@ -199,7 +220,7 @@ class Guest:
         """Merges a layer as far as it goes now; says whether that is done. Raises DriverError; also when another process
         than ``pid`` runs: what it has of the chain is another matter.
         """
-        async with self._at_disks() as monitor:
+        async with self._at_hardware() as monitor:
             if monitor is None or self.pid != pid:
                 raise RetryableError(f"{self.record.instance_id} went off while {volume_id} was merged")
             done = await merge.step(monitor, volume_id, layer)
@@ -208,14 +229,14 @@ class Guest:
 
     async def swap_base(self, volume_id: str, base: DiskLayer) -> None:
         """Exchanges the lowest layer of a volume. Raises DriverError."""
-        async with self._at_disks() as monitor:
+        async with self._at_hardware() as monitor:
             if monitor is not None:
                 assert self._process is not None
                 await self._disks.swap_base(monitor, self._process.pid, volume_id, base)
 
     @contextlib.asynccontextmanager
-    async def _at_disks(self) -> AsyncGenerator[Monitor | None]:
-        """The monitor, for work on disks that nobody else does meanwhile; None when the guest is off.
+    async def _at_hardware(self) -> AsyncGenerator[Monitor | None]:
+        """The monitor, for work that nobody else does meanwhile; None when the guest is off.
 
         What the work changed is on record and told when it ends. Raises RetryableError when QEMU refuses or is silent.
         """
@@ -229,7 +250,9 @@ class Guest:
                     yield monitor
                 finally:
                     if self._disks.unsettled:
-                        await self._look_at_disks(monitor)
+                        await self._look_at_hardware(monitor)
+                    if self._nics.unsettled:
+                        await self._look_at_nics(monitor)
             except Refused as error:
                 raise RetryableError(str(error)) from error
             except MonitorError as error:
@@ -266,6 +289,8 @@ class Guest:
                 resetting=None,
                 panicked=False,
                 volumes=tuple(sorted(disk.volume_id for disk in disks)),
+                interfaces=tuple(sorted(nic.interface_id for nic in guest.nics)),
+                cut=(),
             )
             await self._monitor.execute("cont")
         except BaseException:
@@ -354,21 +379,30 @@ class Guest:
             case _:
                 await self._nudge(monitor)
         if self._process is not None:
-            await self._settle_disks(monitor)
+            await self._settle_hardware(monitor)
 
-    async def _settle_disks(self, monitor: Monitor) -> None:
+    async def _settle_hardware(self, monitor: Monitor) -> None:
         """Looks whether the guest let go of anything, and asks again for what it didn't. Raises MonitorError."""
         now = self._machine.clock.monotonic()
         if now >= self._next_unplug:
             self._next_unplug = now + _PRESS_EVERY
             await self._disks.nudge(monitor)
+            await self._nics.nudge(monitor)
         if self._disks.unsettled:
-            await self._look_at_disks(monitor)
+            await self._look_at_hardware(monitor)
+        if self._nics.unsettled:
+            await self._look_at_nics(monitor)
 
-    async def _look_at_disks(self, monitor: Monitor) -> None:
+    async def _look_at_hardware(self, monitor: Monitor) -> None:
         volumes = await self._disks.sweep(monitor)
         if volumes != self.record.volumes:
             await self._write(volumes=volumes)
+
+    async def _look_at_nics(self, monitor: Monitor) -> None:
+        known = self.record.interfaces, self.record.cut
+        found = await self._nics.sweep(monitor, *known)
+        if found != known:
+            await self._write(interfaces=found[0], cut=found[1])
 
     async def _nudge(self, monitor: Monitor) -> None:
         """Reminds the guest of what it was asked for."""
@@ -384,7 +418,7 @@ class Guest:
         if name == "RESET":
             self._was_reset = True
         if name == "DEVICE_DELETED":
-            self._disks.unsettled = True
+            self._disks.unsettled = self._nics.unsettled = True
         self._wake.set()
 
     # Parts of the above: the lock is held.
@@ -392,7 +426,7 @@ class Guest:
     async def _connected(self) -> Monitor:
         if self._monitor is None:
             self._monitor = await self._connect(self._machine.monitor_limit)
-            self._disks.unsettled = True
+            self._disks.unsettled = self._nics.unsettled = True
         return self._monitor
 
     async def _connect(self, first_limit: float) -> Monitor:
@@ -443,13 +477,15 @@ class Guest:
         self._process.let_go()
         self._process = None
         self._disks.forget()
+        self._nics.forget()
         self._wake.set()
 
     def _cause_of_exit(self) -> Cause:
         return "asked" if self.record.asked else "crash"
 
     async def _record_off(self, cause: Cause) -> None:
-        await self._write(power="off", cause=cause, asked=False, resetting=None, panicked=False, volumes=())
+        facts = {"asked": False, "resetting": None, "panicked": False, "volumes": (), "interfaces": (), "cut": ()}
+        await self._write(power="off", cause=cause, **facts)
 
     async def _write(self, **facts: object) -> None:
         record = msgspec.structs.replace(self.record, **facts)

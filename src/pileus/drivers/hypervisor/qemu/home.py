@@ -34,7 +34,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         asked: the power button was pressed for us: the shutdown that follows is no wish of the guest.
         resetting: the number of a reset that was asked for and is not done.
         panicked: the guest's kernel gave up since its last reset.
-        volumes: every volume of which its process may have anything open.
+        volumes: every volume of which its process may have anything open. interfaces: likewise of taps.
+        cut: interfaces that were taken from the guest by force; what it has left of them is dead, or about to be.
     """
 
     instance_id: str
@@ -48,6 +49,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     resetting: int | None = None
     panicked: bool = False
     volumes: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
 
 
 class Home:

@@ -67,7 +67,7 @@ def launch(
                 kernel=None if boot_files.kernel is None else keep(_open_public(boot_files.kernel)),
                 initrd=None if boot_files.initrd is None else keep(_open_public(boot_files.initrd)),
                 disks=tuple(open_disk(disk, opened, keys=True) for disk in disks),
-                taps=tuple(taps[nic.interface_id] for nic in guest.nics),
+                taps=tuple(taps[nic.interface_id] for nic in command.in_order(guest.nics)),
             )
             argv = (
                 *confinement.confined(uid, machine.accelerator),
