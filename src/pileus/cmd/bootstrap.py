@@ -18,10 +18,10 @@ from pileus.base.sealing import Sealer
 from pileus.cmd.keyring import seal_context
 from pileus.cmd.layout import Credentials
 from pileus.drivers.image.interface import ImageManifest
-from pileus.records import AccessKey, Account, Image, Snapshot, Vpc
+from pileus.records import AccessKey, Account, DhcpOptions, Image, Snapshot, Vpc
 from pileus.records.snapshot import NO_VOLUME
 from pileus.services.ec2.cloud_prefix_lists import ensure_prefix_lists
-from pileus.services.ec2.defaults import create_default_vpc
+from pileus.services.ec2.defaults import create_default_vpc, default_options
 from pileus.store import Store, Transaction
 
 IMAGE_OWNER = "000000000000"
@@ -30,6 +30,8 @@ IMAGE_OWNER = "000000000000"
 _ALPHABET = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
 _GIB = 1 << 30
+_HAD_VPC = "had-default-vpc"
+"""The claim scope of regions in which the first account has got a default VPC."""
 
 
 def ensure_account(store: Store, sealer: Sealer, config: Config, credentials: Path, now: datetime) -> None:
@@ -76,11 +78,18 @@ def _kept_credentials(path: Path, account: str) -> Credentials:
 
 
 def _ensure_vpcs(tx: Transaction, config: Config) -> None:
-    """A default VPC in each configured region that the account has never had one in."""
+    """A default VPC in each configured region that the account has never had one in; DHCP options that VPCs name."""
     for region in config.regions:
+        if tx.owner_of(_HAD_VPC, region.name) is not None:
+            continue  # perhaps it has been deleted since
         if not any(vpc.is_default for vpc in tx.list(Vpc, account=config.account, region=region.name)):
             zones = [f"{region.name}{letter}" for letter in region.zones]
             create_default_vpc(tx, config.account, region.name, zones)
+        tx.claim(_HAD_VPC, region.name, config.account)
+    for vpc in tx.list(Vpc):
+        # Earlier versions named a set of DHCP options without making it.
+        if vpc.dhcp_options_id != "default" and tx.get(DhcpOptions, vpc.dhcp_options_id) is None:
+            tx.put(default_options(vpc.dhcp_options_id, vpc.account, vpc.region))
 
 
 def ensure_images(store: Store, config: Config, manifests: Iterable[ImageManifest]) -> None:
