@@ -11,7 +11,7 @@ from pileus.base.sealing import Sealer
 from pileus.controllers import conversions, data_keys, instances, interfaces, snapshots, volumes
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
-from pileus.hostapi.observation import HostInventory, HostReport, KeyAnswer, KeyRequest
+from pileus.hostapi.observation import FlowObservation, HostInventory, HostReport, KeyAnswer, KeyRequest
 from pileus.operations.context import Placement
 from pileus.records import Host
 from pileus.records.instance import KeepConsole
@@ -26,7 +26,10 @@ _LOOK_EVERY = 1.0
 
 
 class Hosts:
-    """The hosts that are connected to this process. ``keep_consoles`` is told of guests whose console must be fetched."""
+    """The hosts that are connected to this process.
+
+    ``keep_consoles`` is told of guests whose console must be fetched, ``take_flows`` of what a host saw for flow logs.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Hosts:
         clock: Clock,
         keep_consoles: Callable[[Iterable[str]], None],
         sealer: Sealer,
+        take_flows: Callable[[str, Sequence[FlowObservation]], None],
     ) -> None:
         self._store = store
         self._book = book
@@ -45,6 +49,7 @@ class Hosts:
         self._clock = clock
         self._keep_consoles = keep_consoles
         self._sealer = sealer
+        self._take_flows = take_flows
         self.sessions: dict[str, HostSession] = {}
         self._missed_since: dict[str, float] = {}
 
@@ -80,6 +85,7 @@ class Hosts:
     async def on_report(self, session: HostSession, report: HostReport) -> None:
         """A host says what is so; whatever follows from it is decided in the same transaction."""
         now = self._clock.now()
+        self._take_flows(session.host_id, report.flows)
 
         def note(tx: Transaction) -> list[str]:
             consoles: list[str] = []

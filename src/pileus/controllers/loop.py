@@ -10,6 +10,7 @@ from pileus.base.config import Config
 from pileus.base.sealing import Sealer
 from pileus.controllers import conversions, data_keys, images, instances, interfaces, kms_keys, snapshots, volumes
 from pileus.controllers.console_keeper import ConsoleKeeper
+from pileus.controllers.flow_logs import FlowKeeper
 from pileus.controllers.hosts import Hosts
 from pileus.controllers.spec_book import SpecBook
 from pileus.hostapi.link import HostSession
@@ -35,7 +36,8 @@ class Controllers:
         self._sealer = sealer
         self._book = SpecBook(store, config)
         self._consoles = ConsoleKeeper(store, placement, clock, self._session_of)
-        self.hosts = Hosts(store, self._book, config, placement, clock, self._consoles.keep, sealer)
+        self._flows = FlowKeeper(store, config, clock)
+        self.hosts = Hosts(store, self._book, config, placement, clock, self._consoles.keep, sealer, self._flows.take)
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
@@ -43,6 +45,7 @@ class Controllers:
             group.create_task(self._follow())
             group.create_task(self._sweep())
             group.create_task(self._consoles.run())
+            group.create_task(self._flows.run())
             group.create_task(self.hosts.watch())
 
     def _session_of(self, host_id: str) -> HostSession | None:
