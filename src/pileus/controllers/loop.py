@@ -8,7 +8,17 @@ from datetime import datetime
 from pileus.base.clock import Clock
 from pileus.base.config import Config
 from pileus.base.sealing import Sealer
-from pileus.controllers import conversions, data_keys, images, instances, interfaces, kms_keys, snapshots, volumes
+from pileus.controllers import (
+    conversions,
+    data_keys,
+    images,
+    instances,
+    interfaces,
+    kms_keys,
+    routing,
+    snapshots,
+    volumes,
+)
 from pileus.controllers.console_keeper import ConsoleKeeper
 from pileus.controllers.flow_logs import FlowKeeper
 from pileus.controllers.hosts import Hosts
@@ -72,6 +82,8 @@ class Controllers:
             await self._settle_conversions()
         if any(change.kind in images.KINDS for change in changes):
             await self._settle_images()
+        if any(change.kind in routing.KINDS for change in changes):
+            await self._settle_routing()
         await self._book.follow()
 
     async def _settle_all(self) -> None:
@@ -81,6 +93,7 @@ class Controllers:
         await self._settle_interfaces([instance.id for instance in view.list(Instance)])
         await self._settle_images()
         await self._settle_conversions()
+        await self._settle_routing()
 
     async def _settle_conversions(self) -> None:
         if conversions.unsettled(self._store.view()):
@@ -90,6 +103,11 @@ class Controllers:
         due = images.unsettled(self._store.view())
         if due:
             await self._store.submit(lambda tx: images.settle(tx, due))
+
+    async def _settle_routing(self) -> None:
+        now = self._clock.now()
+        if routing.unsettled(self._store.view(), now):
+            await self._store.submit(lambda tx: routing.settle(tx, now))
 
     async def _settle_volumes(self, volume_ids: Sequence[str], instance_ids: Iterable[str]) -> None:
         """Settles those volumes, of these and of those instances', for which something follows."""
