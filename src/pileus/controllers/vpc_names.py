@@ -10,7 +10,7 @@ from pileus.controllers.reading import Reading
 from pileus.hostapi.network_spec import DhcpSpec, HostEntry
 from pileus.records import DhcpOptions, NetworkInterface, Vpc, VpcEndpoint
 from pileus.records.dns_names import private_domain, private_name, public_name
-from pileus.records.endpoint_services import GLOBAL_NAMES, SERVICES, named
+from pileus.records.endpoint_services import GLOBAL_NAMES, SERVICES, endpoint_dns_names, named
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +68,21 @@ def hosts_of(view: Reading, vpc: Vpc, config: Config) -> tuple[HostEntry, ...]:
     entries = {name: public[target] for name, target in GLOBAL_NAMES.items()}
     entries |= {name: public[service.target] for service in SERVICES.values() for name in service.dns_names(vpc.region)}
     for endpoint in view.list(VpcEndpoint, vpc_id=vpc.id):
-        service = named(endpoint.service_name, vpc.region)
-        if service is not None and endpoint.private_dns and endpoint.state == "available":
-            interfaces = (view.get(NetworkInterface, name) for name in endpoint.interface_ids)
-            addresses = tuple(one.private_address for one in interfaces if one is not None)
-            entries |= dict.fromkeys(service.dns_names(vpc.region), addresses)
+        entries |= _names_of_endpoint(view, endpoint)
     return tuple(HostEntry(name=name, addresses=addresses) for name, addresses in sorted(entries.items()))
+
+
+def _names_of_endpoint(view: Reading, endpoint: VpcEndpoint) -> Mapping[str, tuple[str, ...]]:
+    """The names that mean an interface endpoint: its own, those of its zones, and with private DNS the service's."""
+    service = named(endpoint.service_name, endpoint.region)
+    found = (view.get(NetworkInterface, name) for name in endpoint.interface_ids)
+    interfaces = [one for one in found if one is not None]
+    if service is None or endpoint.state != "available" or not interfaces:
+        return {}
+    addresses = tuple(one.private_address for one in interfaces)
+    zones = [one.zone for one in interfaces]
+    whole, *zonal = endpoint_dns_names(service, endpoint.id, endpoint.region, zones)
+    entries = {whole: addresses, **{name: (one,) for name, one in zip(zonal, addresses, strict=True)}}
+    if endpoint.private_dns:
+        entries |= dict.fromkeys(service.dns_names(endpoint.region), addresses)
+    return entries
