@@ -65,7 +65,7 @@ def hosts_of(view: Reading, vpc: Vpc, config: Config) -> tuple[HostEntry, ...]:
     """The cloud's own services: at their public addresses, or where an interface endpoint with private DNS is there."""
     region = config.region(vpc.region)
     public = {"api": (api_address(region),), "s3": (s3_address(region),)}
-    entries = {name: public[target] for name, target in GLOBAL_NAMES.items()}
+    entries: dict[str, tuple[str, ...]] = {name: public[target] for name, target in GLOBAL_NAMES.items()}
     entries |= {name: public[service.target] for service in SERVICES.values() for name in service.dns_names(vpc.region)}
     for endpoint in view.list(VpcEndpoint, vpc_id=vpc.id):
         entries |= _names_of_endpoint(view, endpoint)
