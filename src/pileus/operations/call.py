@@ -60,6 +60,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         now: the moment the request came in, UTC. request_id: also in the answer and in the log.
         body: of operations declared with ``streams``; their params lack it. None for all others.
         secure: whether it came over TLS. referer: the header. host_region: the region that the host name says, if any.
+        source_arn: of a call that a service of the cloud makes for its owner: the resource for which it does.
     """
 
     service: str
@@ -75,6 +76,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     secure: bool = False
     referer: str = ""
     host_region: str = ""
+    source_arn: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

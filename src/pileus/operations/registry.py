@@ -117,7 +117,16 @@ class Service:
         )
 
     def waits(
-        self, name: str, *, resources: tuple[str, ...] = ("*",), streams: bool = False
+        self,
+        name: str,
+        *,
+        resources: tuple[str, ...] = ("*",),
+        idempotent: bool = False,
+        taggable: tuple[str, ...] = (),
+        streams: bool = False,
     ) -> Callable[[Handler], Handler]:
-        """Declares an operation that waits for something outside the store: a host, a data plane, its own body."""
-        return self._declare(name, "async", resources, streams=streams)
+        """Declares an operation that waits for something outside the store: a host, a data plane, its own body.
+
+        One that is ``idempotent`` sees to that itself, with ``perform_once`` in its transaction.
+        """
+        return self._declare(name, "async", resources, idempotent=idempotent, taggable=taggable, streams=streams)

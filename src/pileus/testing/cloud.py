@@ -48,6 +48,7 @@ from pileus.operations.lazy_objects import LazyObjects
 from pileus.records import KINDS, Image, Instance
 from pileus.records import Host as HostRecord
 from pileus.scheduler import Scheduler
+from pileus.services.ec2.flow_delivery import FlowDelivery
 from pileus.services.ec2.transfers import Transfers
 from pileus.services.registry import SERVICES
 from pileus.services.s3.cors import BucketOrigins
@@ -139,6 +140,7 @@ class SimulatedCloud:
         self._server: uvicorn.Server | None = None
         self._server_task: asyncio.Task[None] | None = None
         self._transfers: asyncio.Task[None] | None = None
+        self._delivery: asyncio.Task[None] | None = None
         self.credentials: Credentials = Credentials(account="", access_key="", secret_key="")
         self.endpoint = ""
 
@@ -225,12 +227,14 @@ class SimulatedCloud:
         while not self._server.started:
             await asyncio.sleep(0.005)
         self._transfers = asyncio.create_task(Transfers(self.store, env).run())
+        self._delivery = asyncio.create_task(FlowDelivery(self.store, env).run())
 
     async def stop_gateway(self) -> None:
         """Stops serving."""
-        if self._transfers is not None:
-            self._transfers.cancel()
-            await asyncio.gather(self._transfers, return_exceptions=True)
+        for task in (self._transfers, self._delivery):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._server is not None and self._server_task is not None:
             self._server.should_exit = True
             self._server.force_exit = True

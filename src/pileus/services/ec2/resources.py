@@ -12,7 +12,10 @@ from pileus.records import (
     CarrierGateway,
     DhcpOptions,
     EgressOnlyGateway,
+    FlowLog,
     Image,
+    InsightsAnalysis,
+    InsightsPath,
     Instance,
     InternetGateway,
     KeyPair,
@@ -129,6 +132,13 @@ EGRESS_ONLY_GATEWAY = Resource(
     code="InvalidGatewayID",
     missing="The eigw ID '{}' does not exist",
 )
+FLOW_LOG = Resource(
+    kind=FlowLog,
+    type="vpc-flow-log",
+    prefix="fl",
+    code="InvalidFlowLogId",
+    missing="These flow log ids in the input list are not found: [TotalCount: 1] {}",
+)
 IMAGE = Resource(
     kind=Image,
     type="image",
@@ -170,6 +180,20 @@ NETWORK_ACL = Resource(
     prefix="acl",
     code="InvalidNetworkAclID",
     missing="The networkAcl ID '{}' does not exist",
+)
+NETWORK_INSIGHTS_ANALYSIS = Resource(
+    kind=InsightsAnalysis,
+    type="network-insights-analysis",
+    prefix="nia",
+    code="InvalidNetworkInsightsAnalysisId",
+    missing="The networkInsightsAnalysis ID '{}' does not exist",
+)
+NETWORK_INSIGHTS_PATH = Resource(
+    kind=InsightsPath,
+    type="network-insights-path",
+    prefix="nip",
+    code="InvalidNetworkInsightsPathId",
+    missing="The networkInsightsPath ID '{}' does not exist",
 )
 NETWORK_INTERFACE = Resource(
     kind=NetworkInterface,
@@ -263,12 +287,15 @@ RESOURCES: tuple[Resource[Tagged], ...] = (  # pyright: ignore[reportAssignmentT
     CARRIER_GATEWAY,
     DHCP_OPTIONS,
     EGRESS_ONLY_GATEWAY,
+    FLOW_LOG,
     IMAGE,
     INSTANCE,
     INTERNET_GATEWAY,
     KEY_PAIR,
     NAT_GATEWAY,
     NETWORK_ACL,
+    NETWORK_INSIGHTS_ANALYSIS,
+    NETWORK_INSIGHTS_PATH,
     NETWORK_INTERFACE,
     PEERING,
     PREFIX_LIST,

@@ -55,4 +55,5 @@ NAT_GATEWAYS_PER_ZONE = Quota(5, "NatGatewayLimitExceeded", "NAT gateways in the
 ROUTES_PER_TABLE = Quota(500, "RouteLimitExceeded", "routes of one address family in the route table")
 ACL_RULES_PER_DIRECTION = Quota(20, "NetworkAclEntryLimitExceeded", "network ACL entries in one direction")
 RULES_PER_GROUP = Quota(60, "RulesPerSecurityGroupLimitExceeded", "rules per security group")
+FLOW_LOGS_PER_RESOURCE = Quota(2, "FlowLogsLimitExceeded", "flow logs of the VPC, subnet or interface")
 GROUPS_PER_INTERFACE = Quota(5, "SecurityGroupsPerInterfaceLimitExceeded", "security groups per interface")

@@ -30,6 +30,8 @@ KEYS = frozenset(
         "aws:principalaccount",
         "aws:principalarn",
         "aws:referer",
+        "aws:sourceaccount",
+        "aws:sourcearn",
         "aws:securetransport",
         "aws:sourceip",
         "aws:useragent",
@@ -57,6 +59,8 @@ KEYS = frozenset(
     }
 )
 """The condition keys whose values are known here, in lower case; those of single tags besides."""
+SERVICES = frozenset({"delivery.logs.amazonaws.com"})
+"""The services of the cloud that put objects for others. Their calls have these names where others have an ARN."""
 _TAG_KEYS = ("s3:existingobjecttag/", "s3:requestobjecttag/")
 
 
@@ -223,6 +227,9 @@ def _principals(value: Any) -> tuple[str, ...]:
         raise MalformedPolicy("Invalid principal in policy")
     found: list[str] = []
     for kind, names in cast("dict[str, Any]", value).items():
+        if kind == "Service" and all(name in SERVICES for name in _listed(names)):
+            found.extend(_listed(names))
+            continue
         if kind in {"Service", "Federated"}:
             raise PolicyNotEvaluated(f"Principals of the kind {kind} are not available in this cloud.")
         if kind not in {"AWS", "CanonicalUser"}:

@@ -199,6 +199,8 @@ def _conditions(
         "aws:useragent": (call.user_agent,),
         **_principal(call.identity),
     }
+    if call.source_arn:
+        found |= {"aws:sourcearn": (call.source_arn,), "aws:sourceaccount": (call.identity.account,)}
     if call.source_address:
         found["aws:sourceip"] = (call.source_address,)
     if call.referer:
