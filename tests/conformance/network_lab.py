@@ -20,8 +20,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
+import network_specs
+from network_specs import group, interface, network, route_table, subnet, subnet_cidr, tcp
+
+from pileus.drivers.network.linux.names import GATEWAY6, gateway
+from pileus.drivers.network.linux.namespace import write_settings
 from pileus.drivers.network.linux.network import LinuxNetwork
-from pileus.hostapi.spec import GroupSpec, InterfaceSpec, NetworkSpec, RuleSpec, VpcSpec
+from pileus.hostapi.network_spec import GroupSpec, InterfaceSpec, RuleSpec, VpcSpec
+
+__all__ = ["group", "interface", "network", "route_table", "subnet", "tcp"]
 
 Result = TypeVar("Result")
 
@@ -31,49 +38,18 @@ TAP_NO_PI_VNET_HDR = 0x0002 | 0x1000 | 0x4000
 CHECKSUM_AND_SEGMENTS = 0x01 | 0x02 | 0x04
 LONGEST_FRAME = 1 << 17
 
-OPEN = RuleSpec(protocol="-1", cidr="0.0.0.0/0")
 HOST = "203.0.113.1"
+ANY = "0.0.0.0/0"
+EVERYTHING = group(
+    "sg-open",
+    *(RuleSpec(protocol="-1", cidr=cidr) for cidr in (ANY, "::/0")),
+    egress=tuple(RuleSpec(protocol="-1", cidr=cidr) for cidr in (ANY, "::/0")),
+)
 
 
-def group(
-    name: str, *ingress: RuleSpec, egress: tuple[RuleSpec, ...] = (OPEN,), members: tuple[str, ...] = ()
-) -> GroupSpec:
-    """A group that lets everything out, as a new one of EC2 does."""
-    return GroupSpec(group_id=name, ingress=ingress, egress=egress, members=members)
-
-
-def tcp(port: int, *, cidr: str | None = None, source: str | None = None) -> RuleSpec:
-    """A rule for one port."""
-    return RuleSpec(protocol="tcp", from_port=port, to_port=port, cidr=cidr, group=source)
-
-
-def interface(
-    number: int, *groups: str, public: str | None = None, subnet: str = "10.0.0.0/20", **other: object
-) -> InterfaceSpec:
-    """``eni-<number>`` with the address base + number of its subnet."""
-    base = subnet.rsplit(".", 1)[0]
-    values: dict[str, object] = {
-        "interface_id": f"eni-{number}",
-        "mac": f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
-        "private_address": f"{base}.{number}",
-        "subnet_cidr": subnet,
-        "groups": groups,
-        "hostname": f"ip-{base.replace('.', '-')}-{number}",
-        "names": (f"ip-{base.replace('.', '-')}-{number}.ec2.internal",),
-        "public_address": public,
-        "public_names": () if public is None else (f"ec2-{public.replace('.', '-')}.compute.example.com",),
-    }
-    return InterfaceSpec(**(values | other))
-
-
-def vpc(name: str, groups: tuple[GroupSpec, ...], *interfaces: InterfaceSpec) -> VpcSpec:
-    """A VPC with the CIDR 10.0.0.0/16."""
-    return VpcSpec(vpc_id=name, cidrs=("10.0.0.0/16",), domain="ec2.internal", groups=groups, interfaces=interfaces)
-
-
-def network(*vpcs: VpcSpec) -> NetworkSpec:
-    """All of them."""
-    return NetworkSpec(vpcs=vpcs)
+def vpc(name: str, groups: tuple[GroupSpec, ...], *interfaces: InterfaceSpec, **other: object) -> VpcSpec:
+    """As ``network_specs.vpc``."""
+    return network_specs.vpc(groups, *interfaces, name=name, **other)
 
 
 def inside(namespace: str, work: Callable[[], Result]) -> Result:
@@ -114,13 +90,27 @@ class Guest:
             os.set_blocking(descriptor, False)
         self._pump = threading.Thread(target=self._copy_frames, daemon=True)
         self._pump.start()
+        quiet = (("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0"))
+        inside(namespace, lambda: write_settings((f"ipv6/conf/eth0/{key}", value) for key, value in quiet))
         self.ip(f"link set eth0 address {spec.mac} up", "link set lo up")
 
     def configure(self) -> Self:
-        """Gives eth0 its address and default route by hand."""
-        prefix = self.spec.subnet_cidr.split("/")[1]
-        gateway = self.spec.subnet_cidr.split("/")[0].rsplit(".", 1)[0] + ".1"
-        self.ip(f"address add {self.address}/{prefix} dev eth0", f"route add default via {gateway}")
+        """Gives eth0 its addresses and default routes by hand."""
+        cidr = subnet_cidr(self.spec.subnet)
+        length = cidr.split("/")[1]
+        commands = [f"address add {one.address}/{length} dev eth0" for one in self.spec.addresses]
+        commands.append(f"route add default via {gateway(subnet(cidr))}")
+        commands += [f"address add {address}/128 dev eth0 nodad" for address in self.spec.ipv6]
+        if self.spec.ipv6:
+            commands.append(f"route add ::/0 via {GATEWAY6} dev eth0")
+        self.ip(*commands)
+        return self
+
+    def forward(self) -> Self:
+        """Makes it a router."""
+        settings = [("ipv4/ip_forward", "1"), ("ipv4/conf/eth0/rp_filter", "0"), ("ipv4/conf/all/rp_filter", "0")]
+        settings += [("ipv4/conf/all/send_redirects", "0"), ("ipv4/conf/eth0/send_redirects", "0")]
+        inside(self.namespace, lambda: write_settings([*settings, ("ipv6/conf/all/forwarding", "1")]))
         return self
 
     def ip(self, *commands: str) -> None:
@@ -148,7 +138,7 @@ class Guest:
 
     def serve(self, port: int) -> Self:
         """Answers every connection on the port with the address that it came from, and sends back what comes in."""
-        server = inside(self.namespace, lambda: socket.create_server(("0.0.0.0", port)))
+        server = inside(self.namespace, lambda: _server(port))
         self._servers.append(server)
         threading.Thread(target=_answer, args=(server,), daemon=True).start()
         return self
@@ -229,7 +219,7 @@ class World:
             subprocess.run(["ip", "-netns", name, "address", "add", address, "dev", link], check=True)
             subprocess.run(["ip", "-netns", name, "link", "set", link, "up"], check=True)
         subprocess.run(["ip", "-netns", namespace, "route", "add", "203.0.113.0/24", "via", "198.51.100.1"], check=True)
-        self._server = inside(namespace, lambda: socket.create_server(("0.0.0.0", 80)))
+        self._server = inside(namespace, lambda: _server(80))
         threading.Thread(target=_answer, args=(self._server,), daemon=True).start()
 
     def connect(self, address: str, port: int) -> str | None:
@@ -352,13 +342,18 @@ def reach(address: str, port: int, *, source_port: int = 0, timeout: float = 0.7
         return None
 
 
+def _server(port: int) -> socket.socket:
+    return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=True)
+
+
 def _answer(server: socket.socket) -> None:
     while True:
         try:
             connection, peer = server.accept()
         except OSError:
             return
-        threading.Thread(target=_echo, args=(connection, f"{peer[0]}:{peer[1]}"), daemon=True).start()
+        greeting = f"{peer[0].removeprefix('::ffff:')}:{peer[1]}"
+        threading.Thread(target=_echo, args=(connection, greeting), daemon=True).start()
 
 
 def _echo(connection: socket.socket, greeting: str) -> None:

@@ -1,7 +1,7 @@
 """The cloud's configuration: ``config.toml`` in the data directory. Read by the composition roots in ``pileus.cmd``."""
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from itertools import combinations, islice, zip_longest
 from pathlib import Path
 from typing import Literal
@@ -95,6 +95,30 @@ class ObjectsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("prefix is longer than 512 bytes")
 
 
+class BgpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where pools are announced with BGP.
+
+    Attributes:
+        asn: the host's own autonomous system. neighbours: addresses of routers, IPv4 or IPv6, with their system's number.
+        router_id: an IPv4 address that names the host; None: that of the host on its uplink.
+    """
+
+    asn: int
+    neighbours: dict[str, int]
+    router_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for number in (self.asn, *self.neighbours.values()):
+            if not 0 < number < 1 << 32:
+                raise ValueError(f"bgp: {number} is not the number of an autonomous system")
+        if not self.neighbours:
+            raise ValueError("bgp: there must be at least one neighbour")
+        for address in self.neighbours:
+            ip_address(address)
+        if self.router_id is not None:
+            IPv4Address(self.router_id)
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. The first region is the default one.
 
@@ -113,6 +137,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         host_zones: names of the zones that this host serves, e.g. ``us-east-1a``; none: all.
         instance_store_limit: GiB that a disk of an instance store has at most; None: as much as its type says.
         objects: where the bytes of objects are kept; None: below the data directory.
+        bgp: the routers that pools are announced to with BGP.
         block_collection_interval: seconds from one collection of unused snapshot blocks to the next.
         block_grace: seconds for which a block is kept after it was last written or asked for, needed or not.
         block_check_rate: MiB a second at which stored snapshot blocks are checked for damage; 0: they are not.
@@ -138,6 +163,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     host_zones: tuple[str, ...] = ()
     instance_store_limit: int | None = None
     objects: ObjectsConfig | None = None
+    bgp: BgpConfig | None = None
     block_collection_interval: float = 3600.0
     block_grace: float = 3600.0
     block_check_rate: float = 4.0
@@ -155,6 +181,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for zone in self.host_zones:
             if zone not in known:
                 raise ValueError(f"host_zones: no region has the zone {zone}")
+        if self.bgp is None and any(region.announce == "bgp" for region in self.regions):
+            raise ValueError("a pool is announced with BGP: the section [bgp] must say to whom")
         if not 0 < self.port < 1 << 16:
             raise ValueError(f"port {self.port} is not between 1 and 65535")
         if (self.certificate is None) != (self.key is None):

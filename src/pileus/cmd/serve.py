@@ -86,6 +86,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     import uvicorn
 
     from pileus.cmd.consoles import SocketConsoles
+    from pileus.cmd.guest_door import GuestDoor
     from pileus.cmd.keyring import StoreKeyring
     from pileus.engines.blocks.client import BlockClient
     from pileus.engines.objects.store import ObjectStore
@@ -97,6 +98,7 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     from pileus.operations.lazy_objects import LazyObjects
     from pileus.records import KINDS
     from pileus.scheduler import Scheduler
+    from pileus.services.ec2.flow_delivery import FlowDelivery
     from pileus.services.ec2.transfers import Transfers
     from pileus.services.registry import SERVICES
     from pileus.services.s3 import lifecycle
@@ -150,11 +152,15 @@ async def api(layout: Layout, settings: Config, listener: int) -> None:
     _log.info("answers", extra={"port": settings.port, "tls": settings.certificate is not None})
     ageing = asyncio.create_task(lifecycle.run(objects, clock))
     transfers = asyncio.create_task(Transfers(store, env).run())
+    door = asyncio.create_task(GuestDoor(layout.guest_door, server).run())
+    delivery = asyncio.create_task(FlowDelivery(store, env).run())
     try:
         await server.serve(sockets=[socket.socket(fileno=listener)])
     finally:
         ageing.cancel()
         transfers.cancel()
+        door.cancel()
+        delivery.cancel()
         await objects.close()
         if elsewhere is not None:
             await elsewhere.close()
@@ -260,6 +266,7 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
     from pileus.drivers.volume.local import LocalVolumes
     from pileus.engines.blocks.client import BlockClient
     from pileus.hostapi.channel import UnixAddress
+    from pileus.hostapi.network_spec import PoolSpec
 
     images = LocalImages(layout.images)
     first, last = settings.guest_uids
@@ -275,9 +282,15 @@ async def real_drivers(layout: Layout, settings: Config, clock: Clock) -> "Drive
         network=LinuxNetwork(
             Path("/run/pileus") / cloud_name,
             name=cloud_name,
-            pool=tuple(cidr for region in settings.regions for cidr in region.public_pool),
+            pools=tuple(
+                PoolSpec(cidr=cidr, announce=region.announce)
+                for region in settings.regions
+                for cidr in (*region.public_pool, *region.carrier_pool)
+            ),
+            ipv6_pools=tuple(region.ipv6_pool for region in settings.regions),
             uplink=settings.uplink,
             resolvers=host_resolvers(),
+            bgp=settings.bgp,
         ),
         volumes=LocalVolumes(layout.root, images, blocks, tool_uid=last if os.geteuid() == 0 else None, clock=clock),
         images=images,
@@ -308,6 +321,7 @@ async def agent(layout: Layout, settings: Config) -> None:
     """The agent of this host, with the real drivers. Needs root."""
     from pileus.agent.agent import Agent, AgentSettings
     from pileus.agent.inventory import measure_capacity
+    from pileus.agent.relay import ApiSide
     from pileus.hostapi.channel import UnixAddress
 
     os.environ.pop(SEALING_KEY, None)  # not for hosts
@@ -320,6 +334,7 @@ async def agent(layout: Layout, settings: Config) -> None:
         capacity=measure_capacity(layout.root),
         zones=settings.host_zones,
         launch_limit=settings.launch_watchdog,
+        api=ApiSide(socket=layout.guest_door, ports=tuple(sorted({80, 443, settings.port}))),
     )
     drivers = await real_drivers(layout, settings, clock)
     _started()

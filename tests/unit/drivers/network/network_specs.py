@@ -41,6 +41,12 @@ def subnet_id(cidr: str) -> str:
     return "subnet-" + cidr.replace(".", "x").replace("/", "x")
 
 
+def subnet_cidr(name: str) -> str:
+    """The CIDR of the subnet with an id, here."""
+    *octets, length = name.removeprefix("subnet-").split("x")
+    return f"{'.'.join(octets)}/{length}"
+
+
 def subnet(cidr: str = "10.0.0.0/20", table: str = "rtb-1", acl: str = "acl-1", **other: object) -> SubnetSpec:
     """A subnet; its id is ``subnet_id(cidr)``."""
     values: dict[str, object] = {"subnet_id": subnet_id(cidr), "cidr": cidr, "route_table": table, "acl": acl}
@@ -94,7 +100,7 @@ def vpc(groups: tuple[GroupSpec, ...], *interfaces: InterfaceSpec, name: str = "
         "cidrs": ("10.0.0.0/16",),
         "domain": "ec2.internal",
         "dhcp": DhcpSpec(domain="ec2.internal"),
-        "subnets": tuple(subnet(_cidr(one)) for one in cidrs),
+        "subnets": tuple(subnet(subnet_cidr(one)) for one in cidrs),
         "route_tables": (INTERNET,),
         "acls": (OPEN_ACL,),
         "groups": groups,
@@ -108,8 +114,3 @@ def network(*vpcs: VpcSpec, **other: object) -> NetworkSpec:
     """All of them, with the usual pool."""
     values: dict[str, object] = {"pools": POOLS, "vpcs": vpcs}
     return NetworkSpec(**(values | other))
-
-
-def _cidr(name: str) -> str:
-    *octets, length = name.removeprefix("subnet-").split("x")
-    return f"{'.'.join(octets)}/{length}"

@@ -20,6 +20,8 @@ METADATA = "169.254.169.254"
 METADATA_PORT = 80
 RESOLVER = "169.254.169.253"
 """The resolver's second address, the same in every VPC; the first is the VPC's base + 2."""
+METADATA6, RESOLVER6 = "fd00:ec2::254", "fd00:ec2::253"
+"""The same of IPv6, in VPCs that have it."""
 
 NEXT_HOP, NEXT_HOP6 = "169.254.0.1", "fe80::1"
 """The other end of every link that is routed by. Nobody owns them: permanent neighbour entries point them at its MAC."""

@@ -18,17 +18,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 Result = TypeVar("Result")
 
 ROUTER_SETTINGS = (
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
     # A new namespace has the host's values, and "all" is combined with a link's own in ways that differ by setting.
     *(
         (f"ipv4/conf/{scope}/{key}", "0")
         for scope in ("all", "default")
         for key in ("accept_redirects", "accept_source_route", "arp_ignore", "route_localnet", "send_redirects")
     ),
+    *(
+        (f"ipv6/conf/{scope}/{key}", "0")
+        for scope in ("all", "default")
+        for key in ("disable_ipv6", "accept_ra", "accept_redirects", "accept_source_route", "autoconf", "accept_dad")
+    ),
+    ("ipv6/conf/default/addr_gen_mode", "1"),  # no address that nobody has asked for
+    ("ipv6/conf/all/forwarding", "1"),
     ("ipv4/ip_forward", "1"),
 )
-"""For ``write_settings``: a namespace that forwards IPv4 and nothing else."""
+"""For ``write_settings``: a namespace that forwards, and has only the addresses that it is given."""
 
 
 class Namespace:
@@ -64,9 +69,10 @@ class Namespace:
         if script:
             await run(*self._ip, "-batch", "-", stdin=script.encode())
 
-    async def show(self, *commands: str) -> list[list[dict[str, Any]]]:
-        """What ``ip -json`` answers to each command, asked in one process."""
-        out = await run(*self._ip, "-json", "-batch", "-", stdin="\n".join(commands).encode())
+    async def show(self, *commands: str, ipv6: bool = False) -> list[list[dict[str, Any]]]:
+        """What ``ip -json`` answers to each command, asked in one process; ``ipv6``: of that family alone."""
+        family = ("-6",) if ipv6 else ()
+        out = await run(*self._ip, *family, "-json", "-batch", "-", stdin="\n".join(commands).encode())
         return _json_documents(out.decode())
 
     async def call(self, work: Callable[[], Result]) -> Result:

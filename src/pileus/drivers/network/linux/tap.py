@@ -1,4 +1,4 @@
-"""Tap devices, through /dev/net/tun. Both functions act in the namespace of the calling thread.
+"""Tap devices, through /dev/net/tun. The functions act in the namespace of the calling thread.
 
 Source: the kernel's Documentation/networking/tuntap.rst and include/uapi/linux/if_tun.h.
 """
@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import struct
+from pathlib import Path
 
 from pileus.drivers.errors import RetryableError
 from pileus.drivers.network.linux.namespace import write_settings
@@ -42,6 +43,15 @@ def create(name: str) -> None:
         fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)  # last: whoever finds the tap finds it whole
     finally:
         os.close(descriptor)
+
+
+def received(name: str) -> int:
+    """How many packets came in by a link since it was made. Raises OSError when it is not there."""
+    for line in Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]:
+        link, numbers = line.split(":", 1)
+        if link.strip() == name:
+            return int(numbers.split()[1])
+    raise FileNotFoundError(errno.ENOENT, "there is no link", name)
 
 
 def _attach(name: str) -> int:
