@@ -8,7 +8,10 @@ from pileus.records.tagged import Tagged
 
 
 class InsightsPath(Tagged, frozen=True, kw_only=True):
-    """From where to where. ``source`` and ``destination`` are ids (or None where the filter has an address)."""
+    """From where to where. ``source`` and ``destination`` are ids (or None where the filter has an address).
+
+    ``filter_at_source`` and ``filter_at_destination`` have the API's shape.
+    """
 
     kind: ClassVar[str] = "network-insights-path"
 
@@ -24,7 +27,7 @@ class InsightsPath(Tagged, frozen=True, kw_only=True):
 
 
 class InsightsAnalysis(Tagged, frozen=True, kw_only=True):
-    """One look at a path. ``result`` is the answer's shape: PathFound, ForwardPathComponents, Explanations, …"""
+    """One look at a path. ``result`` is the answer's shape: NetworkPathFound, ForwardPathComponents, Explanations, …"""
 
     kind: ClassVar[str] = "network-insights-analysis"
     indexes: ClassVar[tuple[str, ...]] = ("path_id",)
@@ -35,3 +38,4 @@ class InsightsAnalysis(Tagged, frozen=True, kw_only=True):
     result: Mapping[str, Any]
     status_message: str | None = None
     filter_in_arns: tuple[str, ...] = ()
+    filter_out_arns: tuple[str, ...] = ()

@@ -59,9 +59,16 @@ def _trials(
     near = (*source.interfaces, *destination.interfaces)
     addresses, ports = edges(view, near)
     asked = question.at_source
+    received = question.at_destination
     for sender in source.interfaces or (None,):
-        own = (sender.private_address,) if sender is not None else _addresses(view, source, addresses)
-        there = addresses_of(destination.interfaces) or tuple(_addresses(view, destination, addresses))
+        if sender is not None:
+            own: Sequence[str] = (sender.private_address,)
+        else:
+            own = (received.source,) if received.source else _addresses(view, source, addresses)
+        if destination.interfaces:
+            there: Sequence[str] = addresses_of(destination.interfaces)
+        else:
+            there = (received.destination,) if received.destination else _addresses(view, destination, addresses)
         for sending, receiving, port in product(
             (asked.source,) if asked.source else own,
             (asked.destination,) if asked.destination else there,
