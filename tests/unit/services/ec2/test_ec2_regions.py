@@ -53,18 +53,16 @@ async def test_the_zones_of_the_region(cloud, ec2):
         "GroupLongName": "US East (N. Virginia) 1",
         "NetworkBorderGroup": "us-east-1",
         "OptInStatus": "opt-in-not-required",
+        "Geography": [{"Name": "United States of America"}],
         "State": "available",
         "Messages": [],
     }
     assert zones(await cloud.within("eu-central-1").call("ec2", "DescribeAvailabilityZones")) == ["eu-central-1a"]
 
 
-async def test_edge_zones_are_told_but_opted_out(ec2):
+async def test_zones_that_this_cloud_does_not_have_are_not_told(ec2):
     result = await ec2("DescribeAvailabilityZones", AllAvailabilityZones=True)
-    edge = [zone for zone in result["AvailabilityZones"] if zone["ZoneType"] != "availability-zone"]
-    assert {zone["OptInStatus"] for zone in edge} == {"not-opted-in"}
-    assert all(zone["ParentZoneName"] for zone in edge)
-    assert "us-east-1c" not in zones(result)
+    assert zones(result) == ["us-east-1a", "us-east-1b"]
 
 
 async def test_zones_by_name_id_and_filter(cloud, ec2):
