@@ -18,7 +18,9 @@ def documented_filters(operation, service="ec2"):
     """The names of an operation's filters, with ``tag:Owner`` for any tag. Lists inside the list are values, not names."""
     member = service_model(service).operation_model(operation).input_shape.members["Filters"]
     names, depth = [], 0
-    for opened, closed, name in re.findall(r"(<ul>)|(</ul>)|<li>\s*<p>\s*<code>([^<]+)</code>", member.documentation):
+    for opened, closed, name in re.findall(
+        r"(<ul>)|(</ul>)|<li>\s*<p>\s*(?:<code>|(?=[a-z.-]+ - ))([^< ]+)", member.documentation
+    ):
         depth += bool(opened) - bool(closed)
         if name and depth == 1:
             names.append("tag:Owner" if name.partition(":")[0] == "tag" else name)
