@@ -58,6 +58,8 @@ def _changes(before: Table, after: Table) -> Iterator[str]:
         if key not in before.chains:
             yield f"add chain {name} {key} {{ {chain.hook} }}" if chain.hook else f"add chain {name} {key}"
     for key, chain in after.chains.items():
+        if before.chains.get(key) is chain:
+            continue
         old_rules = before.chains[key].rules if key in before.chains else ()
         if chain.rules != old_rules:
             if old_rules:
@@ -65,6 +67,8 @@ def _changes(before: Table, after: Table) -> Iterator[str]:
             yield from (f"add rule {name} {key} {rule}" for rule in chain.rules)
     for key, part in after.elements.items():
         old = before.elements.get(key)
+        if old is part:
+            continue
         yield from _exchange(f"{name} {key}", {} if old is None else old.elements, part.elements)
     gone_chains = [key for key in before.chains if key not in after.chains]
     yield from (f"flush chain {name} {key}" for key in gone_chains)
