@@ -3,7 +3,7 @@
 See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html#vpc-dns.
 """
 
-from pileus.records.network_interface import NetworkInterface
+from pileus.records.network_interface import NetworkInterface, PrivateAddress
 from pileus.records.vpc import Vpc
 
 
@@ -23,8 +23,23 @@ def public_name(region: str, address: str) -> str:
     return f"ec2-{address.replace('.', '-')}.{domain}.amazonaws.com"
 
 
-def public_name_in(vpc: Vpc | None, interface: NetworkInterface) -> str:
-    """The public name of an interface; empty where it has no address or its VPC gives no names."""
-    if interface.public_address is None or vpc is None or not vpc.dns_hostnames:
+def resource_name(region: str, instance_id: str) -> str:
+    """E.g. ``i-0123456789abcdef.ec2.internal``."""
+    return f"{instance_id}.{private_domain(region)}"
+
+
+def gives_names(vpc: Vpc | None) -> bool:
+    """Whether a VPC's resolver knows the names of addresses. It takes both of the VPC's attributes."""
+    return vpc is not None and vpc.dns_support and vpc.dns_hostnames
+
+
+def public_name_at(vpc: Vpc | None, region: str, one: PrivateAddress) -> str:
+    """The public name of an address; empty where it has no public one, a carrier's, or its VPC gives no names."""
+    if one.public is None or one.carrier or not gives_names(vpc):
         return ""
-    return public_name(interface.region, interface.public_address)
+    return public_name(region, one.public)
+
+
+def public_name_in(vpc: Vpc | None, interface: NetworkInterface) -> str:
+    """The public name of an interface's primary address; empty where it has none."""
+    return public_name_at(vpc, interface.region, interface.primary)

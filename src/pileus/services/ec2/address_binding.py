@@ -53,6 +53,11 @@ def take_public_address(context: Context, tx: Transaction, holder: str, *, carri
     raise InsufficientAddressCapacity("There are not enough free public addresses in the pool of this region.")
 
 
+def in_wavelength_zone(context: Context, interface: NetworkInterface) -> bool:
+    """Whether an interface is where public addresses are a carrier's."""
+    return interface.zone in context.env.config.region(interface.region).wavelength_zones
+
+
 def detach_public_address(tx: Transaction, interface: NetworkInterface, private: str | None = None) -> NetworkInterface:
     """The interface without the public address of a private one (the primary by default).
 

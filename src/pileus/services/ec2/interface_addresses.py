@@ -5,7 +5,7 @@ Called by everything that makes or changes interfaces.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -194,6 +194,16 @@ def release_all(tx: Transaction, interface: NetworkInterface) -> None:
         tx.release(subnet_scope(interface.subnet_id), address)
 
 
+def release_addresses(tx: Transaction, interface: NetworkInterface, gone: Collection[str]) -> None:
+    """Gives some of an interface's private addresses and prefixes back to its subnet."""
+    scope = subnet_scope(interface.subnet_id)
+    for key in gone:
+        tx.release(scope, key)
+        if key in interface.ipv4_prefixes:
+            for address in IPv4Network(key):
+                tx.release(scope, str(address))
+
+
 def _ipv6_network(subnet: Subnet) -> IPv6Network:
     if subnet.ipv6_block is None:
         raise InvalidParameterValue(f"The subnet '{subnet.id}' does not have an IPv6 CIDR block.")
@@ -296,16 +306,34 @@ def _take_ipv6_prefix(tx: Transaction, subnet: Subnet, holder: str, wanted: str 
     raise InsufficientCidrBlocks("The specified subnet does not have enough free cidr blocks to satisfy the request.")
 
 
-def check_type_limits(interface: NetworkInterface, type_: InstanceType) -> None:
+def check_counts_of_type(interface: NetworkInterface | None, wanted: Wanted, type_: InstanceType) -> None:
+    """As ``check_type_limits``, of an interface (None: a new one) that gets the wanted addresses too."""
+    own = (1, 0) if interface is None else _counts(interface)
+    check_counts(own[0] + _fours(wanted), own[1] + _sixes(wanted), type_)
+
+
+def _counts(interface: NetworkInterface) -> tuple[int, int]:
+    fours = len(interface.addresses) + len(interface.ipv4_prefixes)
+    return fours, len(interface.ipv6_addresses) + len(interface.ipv6_prefixes)
+
+
+def _fours(wanted: Wanted) -> int:
+    return len(wanted.secondary) + wanted.secondary_count + len(wanted.ipv4_prefixes) + wanted.ipv4_prefix_count
+
+
+def _sixes(wanted: Wanted) -> int:
+    return len(wanted.ipv6) + wanted.ipv6_count + len(wanted.ipv6_prefixes) + wanted.ipv6_prefix_count
+
+
+def check_counts(fours: int, sixes: int, type_: InstanceType) -> None:
     """Whether instances of a type can have an interface with so many addresses. A prefix counts as an address.
 
     Raises:
         LimitExceeded: there are too many. InvalidParameterCombination: it has IPv6, and the type has not.
     """
     limits = type_.network
-    if len(interface.addresses) + len(interface.ipv4_prefixes) > limits.ipv4_addresses_per_interface:
+    if fours > limits.ipv4_addresses_per_interface:
         raise LimitExceeded("Number of private addresses will exceed limit.", code="PrivateIpAddressLimitExceeded")
-    sixes = len(interface.ipv6_addresses) + len(interface.ipv6_prefixes)
     if sixes and not limits.ipv6_supported:
         raise InvalidParameterCombination(f"The instance type {type_.name} does not support IPv6 addresses.")
     if sixes > limits.ipv6_addresses_per_interface:

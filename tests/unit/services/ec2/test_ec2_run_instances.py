@@ -1,4 +1,5 @@
 import base64
+from ipaddress import IPv4Network
 
 import pytest
 from documented import service_model
@@ -6,7 +7,9 @@ from msgspec.structs import replace
 from senseless import JUNK, senseless
 
 from pileus.base.errors import ServiceError
-from pileus.records import Instance, NetworkInterface, Volume
+from pileus.records import Instance, NetworkInterface, Subnet, Volume
+from pileus.records.network_interface import PrivateAddress
+from pileus.records.subnet import subnet_scope
 from pileus.testing.in_process import DirectCloud
 
 
@@ -120,9 +123,17 @@ async def test_where_it_goes(ec2, launch):
 
 async def test_a_full_default_subnet_is_passed_over(cloud, launch):
     first = await launch()
-    interface = cloud.store.view().list(NetworkInterface, subnet_id=first["SubnetId"])[0]
-    others = [replace(interface, id=f"eni-{n:017x}", version=0, attachment=None) for n in range(4090)]
-    cloud.store.transact(lambda tx: [tx.put(other) for other in others])
+    subnet = cloud.store.view().get(Subnet, first["SubnetId"])
+    interface = cloud.store.view().list(NetworkInterface, subnet_id=subnet.id)[0]
+    free = {str(one) for one in list(IPv4Network(subnet.cidr))[4:-1]} - {interface.private_address}
+    others = tuple(PrivateAddress(address=one) for one in free)
+
+    def fill(tx):
+        tx.put(replace(interface, addresses=(*interface.addresses, *others)))
+        for one in others:
+            tx.claim(subnet_scope(subnet.id), one.address, interface.id)
+
+    cloud.store.transact(fill)
     assert (await launch())["Placement"]["AvailabilityZone"] != first["Placement"]["AvailabilityZone"]
 
 
@@ -219,7 +230,6 @@ async def test_a_launch_with_one_senseless_value_is_made_or_refused(roomy, param
             {"CapacityReservationSpecification": {"CapacityReservationTarget": {"CapacityReservationId": "cr-0"}}},
             "InvalidCapacityReservationId.NotFound",
         ),
-        ({"PrivateDnsNameOptions": {"EnableResourceNameDnsAAAARecord": True}}, "Unsupported"),
     ],
 )
 async def test_what_is_not_there_is_refused_not_ignored(cloud, refuse, params, code):

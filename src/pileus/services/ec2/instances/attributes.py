@@ -9,9 +9,10 @@ from pileus.operations.context import Context
 from pileus.records import Instance
 from pileus.services.ec2.attributes import attribute
 from pileus.services.ec2.errors import InvalidParameterValue
-from pileus.services.ec2.instances.draw import draw_block_devices, interfaces_of
+from pileus.services.ec2.instances.draw import draw_block_devices
 from pileus.services.ec2.instances.modification import check_stopped
-from pileus.services.ec2.network_interfaces import draw_groups, only_interface
+from pileus.services.ec2.interface_drawing import draw_groups, interfaces_of
+from pileus.services.ec2.network_interfaces import only_interface
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
 

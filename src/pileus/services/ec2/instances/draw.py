@@ -1,22 +1,14 @@
 """An instance in the shape of the API."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from pileus.catalogue import instance_type
 from pileus.operations.context import Context
 from pileus.operations.tags import tag_set
 from pileus.records import Instance, NetworkInterface, Volume, Vpc
-from pileus.records.dns_names import private_domain, private_name, public_name_in
+from pileus.records.dns_names import private_name, public_name_in, resource_name
 from pileus.records.instance import CODES, Reason, State
-from pileus.services.ec2.network_interfaces import draw_association, draw_groups
-
-
-def interfaces_of(context: Context, instance: Instance) -> Sequence[NetworkInterface]:
-    """The interfaces of an instance in the order of their device index."""
-    return sorted(
-        context.view.list(NetworkInterface, instance_id=instance.id), key=lambda interface: interface.device_index
-    )
+from pileus.services.ec2.interface_drawing import draw_groups, draw_instance_interface, interfaces_of
 
 
 def draw_state(state: State) -> dict[str, Any]:
@@ -29,7 +21,7 @@ def private_dns_name(instance: Instance, primary: NetworkInterface | None) -> st
     if primary is None:
         return ""
     if instance.hostname_type == "resource-name":
-        return f"{instance.id}.{private_domain(instance.region)}"
+        return resource_name(instance.region, instance.id)
     return private_name(instance.region, primary.private_address)
 
 
@@ -96,7 +88,7 @@ def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
         "EbsOptimized": instance.ebs_optimized,
         "EnaSupport": True,
         "SecurityGroups": draw_groups(context, primary) if primary else [],
-        "NetworkInterfaces": [_draw_interface(context, instance, interface) for interface in interfaces],
+        "NetworkInterfaces": [draw_instance_interface(context, interface) for interface in interfaces],
         "CpuOptions": {"CoreCount": cores, "ThreadsPerCore": threads},
         "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
         "HibernationOptions": {"Configured": False},
@@ -110,7 +102,7 @@ def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
         "PrivateDnsNameOptions": {
             "HostnameType": instance.hostname_type,
             "EnableResourceNameDnsARecord": instance.resource_name_dns_a,
-            "EnableResourceNameDnsAAAARecord": False,
+            "EnableResourceNameDnsAAAARecord": instance.resource_name_dns_aaaa,
         },
         "MaintenanceOptions": {"AutoRecovery": instance.auto_recovery},
         "Operator": {"Managed": False},
@@ -123,7 +115,8 @@ def draw_instance(context: Context, instance: Instance) -> dict[str, Any]:
             "SubnetId": instance.subnet_id,
             "VpcId": instance.vpc_id,
             "PrivateIpAddress": primary.private_address,
-            "PublicIpAddress": primary.public_address,
+            "PublicIpAddress": None if primary.primary.carrier else primary.public_address,
+            "Ipv6Address": primary.ipv6_addresses[0] if primary.ipv6_addresses else None,
             "PublicDnsName": public_name_in(context.view.get(Vpc, instance.vpc_id), primary),
             "SourceDestCheck": primary.source_dest_check,
         }
@@ -151,43 +144,3 @@ def draw_block_devices(context: Context, instance: Instance) -> list[dict[str, A
             }
         )
     return drawn
-
-
-def _draw_interface(context: Context, instance: Instance, interface: NetworkInterface) -> dict[str, Any]:
-    association = draw_association(context, interface)
-    attachment = interface.attachment
-    assert attachment is not None
-    name = private_name(interface.region, interface.private_address)
-    return {
-        "NetworkInterfaceId": interface.id,
-        "OwnerId": interface.account,
-        "SubnetId": interface.subnet_id,
-        "VpcId": interface.vpc_id,
-        "Description": interface.description,
-        "Status": interface.status,
-        "MacAddress": interface.mac,
-        "PrivateIpAddress": interface.private_address,
-        "PrivateDnsName": name,
-        "SourceDestCheck": interface.source_dest_check,
-        "InterfaceType": interface.interface_type,
-        "Groups": draw_groups(context, interface),
-        "Association": association,
-        "Attachment": {
-            "AttachmentId": attachment.id,
-            "AttachTime": attachment.attached,
-            "DeleteOnTermination": attachment.delete_on_termination,
-            "DeviceIndex": attachment.device_index,
-            "NetworkCardIndex": 0,
-            "Status": attachment.status,
-        },
-        "PrivateIpAddresses": [
-            {
-                "Primary": True,
-                "PrivateIpAddress": interface.private_address,
-                "PrivateDnsName": name,
-                "Association": association,
-            }
-        ],
-        "Ipv6Addresses": [],
-        "Operator": {"Managed": False},
-    }

@@ -1,23 +1,23 @@
 """DescribeInstances."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pileus.aws.protocol import Fragment
 from pileus.operations.context import Context
-from pileus.operations.filters import Value, absent, constant
+from pileus.operations.filters import Value, absent, constant, texts
 from pileus.operations.listing import Listing
 from pileus.records import Instance, NetworkInterface, Vpc
-from pileus.records.dns_names import private_name, public_name_in
+from pileus.records.dns_names import public_name_in
 from pileus.records.instance import CODES, BlockDevice, Reason
 from pileus.services.ec2.instances.draw import (
     draw_block_devices,
     draw_instance,
-    interfaces_of,
     private_dns_name,
     state_reason,
 )
-from pileus.services.ec2.network_interfaces import draw_groups
+from pileus.services.ec2.interface_drawing import draw_groups, interfaces_of
+from pileus.services.ec2.interface_listing import FIELDS, InterfaceField
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
 from pileus.services.ec2.times import iso
@@ -28,22 +28,13 @@ if TYPE_CHECKING:
 _Field = Callable[[Context, Instance], Value]
 
 
-def _interfaces(pick: Callable[[NetworkInterface], str | bool | int | Iterable[str] | None]) -> _Field:
+def _of_interfaces(field: InterfaceField) -> _Field:
     """A field over all interfaces of an instance."""
 
-    def field(context: Context, instance: Instance) -> list[str]:
-        texts: list[str] = []
-        for interface in interfaces_of(context, instance):
-            value = pick(interface)
-            if isinstance(value, bool):
-                texts.append(str(value).lower())
-            elif isinstance(value, (str, int)):
-                texts.append(str(value))
-            elif value is not None:
-                texts.extend(value)
-        return texts
+    def of_all(context: Context, instance: Instance) -> list[str]:
+        return [text for interface in interfaces_of(context, instance) for text in texts(field(context, interface))]
 
-    return field
+    return of_all
 
 
 def _devices(pick: Callable[[BlockDevice], str]) -> _Field:
@@ -77,66 +68,20 @@ def _private_dns_name(context: Context, instance: Instance) -> str | None:
     return private_dns_name(instance, interfaces[0]) if interfaces else None
 
 
-_INTERFACE_FIELDS: dict[str, _Field] = {
-    "addresses.association.allocation-id": _interfaces(lambda interface: interface.primary.address_id),
-    "addresses.association.association-id": _interfaces(lambda interface: interface.primary.association_id),
-    "addresses.association.carrier-ip": absent,
-    "addresses.association.customer-owned-ip": absent,
-    "addresses.association.ip-owner-id": _interfaces(lambda interface: interface.public_owner(interface.primary)),
-    "addresses.association.public-dns-name": _primary(_dns_name),
-    "addresses.association.public-ip": _interfaces(lambda interface: interface.public_address),
-    "addresses.primary": _interfaces(lambda _: True),
-    "addresses.private-dns-name": _interfaces(lambda i: private_name(i.region, i.private_address)),
-    "addresses.private-ip-address": _interfaces(lambda interface: interface.private_address),
-    "association.allocation-id": _interfaces(lambda interface: interface.primary.address_id),
-    "association.association-id": _interfaces(lambda interface: interface.primary.association_id),
-    "association.carrier-ip": absent,
-    "association.customer-owned-ip": absent,
-    "association.ip-owner-id": _interfaces(lambda interface: interface.public_owner(interface.primary)),
-    "association.public-dns-name": _primary(_dns_name),
-    "association.public-ip": _interfaces(lambda interface: interface.public_address),
-    "attachment.attach-time": _interfaces(lambda i: iso(i.attachment.attached) if i.attachment else None),
-    "attachment.attachment-id": _interfaces(lambda i: i.attachment.id if i.attachment else None),
-    "attachment.delete-on-termination": _interfaces(
-        lambda i: i.attachment.delete_on_termination if i.attachment else None
-    ),
-    "attachment.device-index": _interfaces(lambda i: i.attachment.device_index if i.attachment else None),
-    "attachment.instance-id": _interfaces(lambda interface: interface.instance_id),
-    "attachment.instance-owner-id": _interfaces(lambda interface: interface.account),
-    "attachment.network-card-index": _interfaces(lambda _: 0),
-    "attachment.status": _interfaces(lambda i: i.attachment.status if i.attachment else None),
-    "availability-zone": _interfaces(lambda interface: interface.zone),
-    "deny-all-igw-traffic": _interfaces(lambda _: False),
-    "description": _interfaces(lambda interface: interface.description),
-    "group-id": _interfaces(lambda interface: interface.groups),
-    "group-name": lambda context, instance: [
-        group["GroupName"]
-        for interface in interfaces_of(context, instance)
-        for group in draw_groups(context, interface)
+_INTERFACE_FIELDS: dict[str, InterfaceField] = {
+    **FIELDS,
+    "deny-all-igw-traffic": constant(False),
+    "ipv4-prefixes.ipv4-prefix": lambda _, interface: interface.ipv4_prefixes,
+    "ipv6-address": lambda _, interface: interface.ipv6_addresses,
+    "ipv6-addresses.is-primary-ipv6": lambda _, interface: [
+        str(interface.primary_ipv6 and number == 0).lower() for number in range(len(interface.ipv6_addresses))
     ],
-    "ipv4-prefixes.ipv4-prefix": absent,
-    "ipv6-address": absent,
-    "ipv6-addresses.ipv6-address": absent,
-    "ipv6-addresses.is-primary-ipv6": absent,
-    "ipv6-native": _interfaces(lambda _: False),
-    "ipv6-prefixes.ipv6-prefix": absent,
-    "mac-address": _interfaces(lambda interface: interface.mac),
-    "network-interface-id": _interfaces(lambda interface: interface.id),
-    "operator.managed": _interfaces(lambda _: False),
-    "operator.principal": absent,
+    "ipv6-native": constant(False),
+    "ipv6-prefixes.ipv6-prefix": lambda _, interface: interface.ipv6_prefixes,
     "outpost-arn": absent,
-    "owner-id": _interfaces(lambda interface: interface.account),
-    "private-dns-name": _interfaces(lambda i: private_name(i.region, i.private_address)),
-    "private-ip-address": _interfaces(lambda interface: interface.private_address),
-    "public-dns-name": _primary(_dns_name),
-    "requester-id": _interfaces(lambda interface: interface.requester_id),
-    "requester-managed": _interfaces(lambda interface: interface.requester_id is not None),
-    "source-dest-check": _interfaces(lambda interface: interface.source_dest_check),
-    "status": _interfaces(lambda interface: interface.status),
-    "subnet-id": _interfaces(lambda interface: interface.subnet_id),
-    "tag-key": _interfaces(lambda interface: interface.tags),
-    "tag-value": _interfaces(lambda interface: interface.tags.values()),
-    "vpc-id": _interfaces(lambda interface: interface.vpc_id),
+    "public-dns-name": FIELDS["association.public-dns-name"],
+    "tag-key": lambda _, interface: interface.tags,
+    "tag-value": lambda _, interface: interface.tags.values(),
 }
 
 INSTANCES: Listing[Instance] = Listing(
@@ -185,8 +130,10 @@ INSTANCES: Listing[Instance] = Listing(
         "instance-type": lambda _, instance: instance.instance_type,
         "instance.group-id": _groups("GroupId"),
         "instance.group-name": _groups("GroupName"),
-        "ip-address": _primary(lambda _, interface: interface.public_address),
-        "ipv6-address": absent,
+        "ip-address": _primary(FIELDS["association.public-ip"]),
+        "ipv6-address": lambda context, instance: [
+            address for interface in interfaces_of(context, instance) for address in interface.ipv6_addresses
+        ],
         "kernel-id": absent,
         "key-name": lambda _, instance: instance.key_name,
         "launch-index": lambda _, instance: instance.launch_index,
@@ -200,7 +147,6 @@ INSTANCES: Listing[Instance] = Listing(
         "metadata-options.instance-metadata-tags": lambda _, instance: instance.metadata.tags,
         "metadata-options.state": constant("applied"),
         "monitoring-state": lambda _, instance: "enabled" if instance.monitoring else "disabled",
-        "network-interface.outpost-arn": absent,
         "network-performance-options.bandwidth-weighting": absent,
         "operator.managed": constant("false"),
         "operator.principal": absent,
@@ -212,7 +158,7 @@ INSTANCES: Listing[Instance] = Listing(
         "platform-details": constant("Linux/UNIX"),
         "private-dns-name": _private_dns_name,
         "private-dns-name-options.enable-resource-name-dns-a-record": lambda _, i: i.resource_name_dns_a,
-        "private-dns-name-options.enable-resource-name-dns-aaaa-record": constant("false"),
+        "private-dns-name-options.enable-resource-name-dns-aaaa-record": lambda _, i: i.resource_name_dns_aaaa,
         "private-dns-name-options.hostname-type": lambda _, instance: instance.hostname_type,
         "private-ip-address": _primary(lambda _, interface: interface.private_address),
         "product-code": absent,
@@ -234,7 +180,7 @@ INSTANCES: Listing[Instance] = Listing(
         "usage-operation-update-time": lambda _, instance: iso(instance.launched),
         "virtualization-type": constant("hvm"),
         "vpc-id": lambda _, instance: instance.vpc_id,
-        **{f"network-interface.{name}": field for name, field in _INTERFACE_FIELDS.items()},
+        **{f"network-interface.{name}": _of_interfaces(field) for name, field in _INTERFACE_FIELDS.items()},
     },
 )
 
@@ -265,5 +211,7 @@ def describe_instances(context: Context, params: "DescribeInstancesRequestTypeDe
 
 def _fragment(context: Context, group: list[Instance]) -> Fragment:
     ids = [instance.id for instance in group]
-    key = (context.account, *ids, *context.view.stamps(ids))
+    # Names of addresses depend on what the VPC says.
+    vpcs = {instance.vpc_id for instance in group}
+    key = (context.account, *ids, *context.view.stamps([*ids, *vpcs]))
     return Fragment(key, lambda: draw_reservation(context, group))

@@ -21,10 +21,10 @@ from pileus.services.ec2.errors import (
     MissingParameter,
     Unsupported,
 )
-from pileus.services.ec2.instances.draw import interfaces_of
-from pileus.services.ec2.instances.networking import check_groups
 from pileus.services.ec2.instances.run import decode_user_data
 from pileus.services.ec2.instances.store_disks import with_store
+from pileus.services.ec2.interface_creation import check_groups
+from pileus.services.ec2.interface_drawing import interfaces_of
 from pileus.services.ec2.network_interfaces import only_interface
 from pileus.services.ec2.resources import INSTANCE, SUBNET
 from pileus.services.ec2.service import ec2

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pileus.operations.context import Context, NoCapacity
 from pileus.records import Instance, Volume
 from pileus.records.instance import Reason, State, check_transition
-from pileus.services.ec2.address_binding import give_public_address
+from pileus.services.ec2.address_binding import give_public_address, in_wavelength_zone
 from pileus.services.ec2.errors import (
     IncorrectInstanceState,
     InsufficientInstanceCapacity,
@@ -18,7 +18,8 @@ from pileus.services.ec2.errors import (
     OperationNotPermitted,
     UnsupportedOperation,
 )
-from pileus.services.ec2.instances.draw import draw_state, interfaces_of
+from pileus.services.ec2.instances.draw import draw_state
+from pileus.services.ec2.interface_drawing import interfaces_of
 from pileus.services.ec2.resources import INSTANCE
 from pileus.services.ec2.service import ec2
 
@@ -96,7 +97,7 @@ def _start(context: Context, instance: Instance) -> Instance:
         ) from error
     for interface in interfaces_of(context, instance):
         if interface.auto_public and interface.public_address is None:
-            give_public_address(context, interface)
+            give_public_address(context, interface, carrier=in_wavelength_zone(context, interface))
     return _enter(context, placed, State.PENDING)
 
 

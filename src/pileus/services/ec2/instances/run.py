@@ -13,11 +13,9 @@ from pileus.base.ids import new_id
 from pileus.catalogue import InstanceType, instance_type
 from pileus.operations.context import Context, NoCapacity
 from pileus.operations.tags import tags_for
-from pileus.records import Image, Instance, KeyPair
+from pileus.records import Image, Instance, KeyPair, Vpc
 from pileus.records.instance import MetadataOptions
 from pileus.services.ec2.errors import (
-    InsufficientAddressCapacity,
-    InsufficientFreeAddressesInSubnet,
     InsufficientInstanceCapacity,
     InvalidParameterCombination,
     InvalidParameterValue,
@@ -27,9 +25,10 @@ from pileus.services.ec2.errors import (
 )
 from pileus.services.ec2.images.listing import launchable_image, note_launch
 from pileus.services.ec2.instances.devices import Devices, create_volumes, plan_devices
+from pileus.services.ec2.instances.interfaces import NO_ADDRESS, create_interfaces, discard_interfaces
 from pileus.services.ec2.instances.listing import draw_reservation
 from pileus.services.ec2.instances.metadata_options import metadata_options
-from pileus.services.ec2.instances.networking import Nic, create_interfaces, discard_interfaces, plan_nics
+from pileus.services.ec2.instances.networking import Nic, plan_nics
 from pileus.services.ec2.instances.store_disks import with_store
 from pileus.services.ec2.key_pairs import key_named
 from pileus.services.ec2.service import ec2
@@ -45,8 +44,6 @@ _SSM_PREFIX = "resolve:ssm:"
 _NOT_YET = (
     "KernelId",
     "RamdiskId",
-    "Ipv6Addresses",
-    "Ipv6AddressCount",
     "ElasticGpuSpecification",
     "ElasticInferenceAccelerators",
     "InstanceMarketOptions",
@@ -105,7 +102,7 @@ def run_instances(context: Context, params: "RunInstancesRequestTypeDef") -> dic
     for index in range(plan.most):
         try:
             launched.append(_launch(context, params, plan, reservation, index))
-        except (NoCapacity, InsufficientFreeAddressesInSubnet, InsufficientAddressCapacity) as error:
+        except (NoCapacity, *NO_ADDRESS) as error:
             if index >= plan.least:
                 break
             if not isinstance(error, NoCapacity):
@@ -126,8 +123,9 @@ def _plan(context: Context, params: Mapping[str, Any]) -> Plan:
     type_ = _type(params, image)
     zones = context.env.placement.zones(context.view, type_.name, context.region)
     nics = plan_nics(context, params, type_, zones)
-    if most > 1 and any(nic.private_address for nic in nics):
+    if most > 1 and any(nic.wanted.named for nic in nics):
         raise InvalidParameterCombination("A private IP address can be given to one instance only (privateIpAddress).")
+    _refuse_dedicated(context, nics[0])
     key_name = params.get("KeyName")
     return Plan(
         least=least,
@@ -165,10 +163,6 @@ def _refuse_what_is_not_there(params: Mapping[str, Any]) -> None:
         raise NotFound(
             f"The capacity reservation '{named}' does not exist.", code="InvalidCapacityReservationId.NotFound"
         )
-    if params.get("PrivateDnsNameOptions", {}).get("EnableResourceNameDnsAAAARecord"):
-        raise Unsupported(
-            "The parameter PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord is not available in this cloud yet."
-        )
     _refuse_placement(params.get("Placement", {}))
 
 
@@ -185,6 +179,12 @@ def _refuse_placement(placement: Mapping[str, Any]) -> None:
     for name in ("Affinity", "HostResourceGroupArn", "PartitionNumber", "SpreadDomain"):
         if placement.get(name):
             raise Unsupported(f"The parameter Placement.{name} is not available in this cloud yet.")
+
+
+def _refuse_dedicated(context: Context, nic: Nic) -> None:
+    vpc = context.view.get(Vpc, nic.subnet.vpc_id)
+    if vpc is not None and vpc.tenancy != "default":
+        raise Unsupported(f"Instances with the tenancy '{vpc.tenancy}' of {vpc.id} are not available in this cloud yet.")
 
 
 def _check_choices(params: Mapping[str, Any]) -> None:
@@ -309,6 +309,7 @@ def _launch(context: Context, params: Mapping[str, Any], plan: Plan, reservation
         auto_recovery=params.get("MaintenanceOptions", {}).get("AutoRecovery", "default"),
         hostname_type=names.get("HostnameType", subnet.hostname_type),
         resource_name_dns_a=names.get("EnableResourceNameDnsARecord", subnet.resource_name_dns_a),
+        resource_name_dns_aaaa=names.get("EnableResourceNameDnsAAAARecord", subnet.resource_name_dns_aaaa),
         core_count=options.get("CoreCount"),
         threads_per_core=options.get("ThreadsPerCore"),
         store_names=plan.devices.store_names,
@@ -318,7 +319,7 @@ def _launch(context: Context, params: Mapping[str, Any], plan: Plan, reservation
     try:
         placed = context.env.placement.place(context.tx, instance)
     except NoCapacity:
-        discard_interfaces(context, interfaces)
+        discard_interfaces(context, plan.nics, interfaces)
         raise
     devices = create_volumes(context, plan.devices.volumes, placed, tags_for(params, "volume"))
     return context.tx.put(replace(placed, block_devices=devices))
