@@ -46,24 +46,40 @@ def test_every_declared_operation_is_one_of_the_model():
         assert set(service.operations) <= set(model.operation_names)
 
 
+@pytest.fixture
+async def needed(ec2):
+    """``needed("GetSecurityGroupsForVpc")``: ids for the parameters without which an operation lists nothing."""
+    subnet = (await ec2("DescribeSubnets"))["Subnets"][0]
+
+    def of(operation):
+        required = service_model("ec2").operation_model(operation).input_shape.required_members
+        return {name: subnet[name] for name in ("VpcId", "SubnetId") if name in required}
+
+    return of
+
+
 @pytest.mark.parametrize("operation", FILTERED)
-async def test_takes_every_documented_filter(ec2, launch, operation):
+async def test_takes_every_documented_filter(ec2, launch, needed, operation):
     await launch()
     names = documented_filters(operation)
     assert names
     for name in names:
-        await ec2(operation, Filters=[{"Name": name, "Values": ["no-such-value", "*nothing?like\\*this*"]}])
+        wanted = [{"Name": name, "Values": ["no-such-value", "*nothing?like\\*this*"]}]
+        await ec2(operation, **needed(operation), Filters=wanted)
 
 
 @pytest.mark.parametrize("operation", FILTERED)
-async def test_refuses_filters_that_it_does_not_have(refused, operation):
-    assert await refused(operation, Filters=[{"Name": "moon-phase", "Values": ["full"]}]) == "InvalidParameterValue"
-    assert await refused(operation, Filters=[{"Name": documented_filters(operation)[0]}]) == "InvalidParameterValue"
+async def test_refuses_filters_that_it_does_not_have(refused, needed, operation):
+    given, name = needed(operation), documented_filters(operation)[0]
+    unknown = [{"Name": "moon-phase", "Values": ["full"]}]
+    assert await refused(operation, **given, Filters=unknown) == "InvalidParameterValue"
+    assert await refused(operation, **given, Filters=[{"Name": name}]) == "InvalidParameterValue"
 
 
 @pytest.mark.parametrize("operation", PAGED)
-async def test_refuses_tokens_that_it_has_not_made(refused, operation):
-    assert await refused(operation, NextToken="1.eyJmb3JnZWQiOiB0cnVlfQ==") == "InvalidPaginationToken"
+async def test_refuses_tokens_that_it_has_not_made(refused, needed, operation):
+    token = "1.eyJmb3JnZWQiOiB0cnVlfQ=="
+    assert await refused(operation, **needed(operation), NextToken=token) == "InvalidPaginationToken"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
