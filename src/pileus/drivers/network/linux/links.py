@@ -30,7 +30,10 @@ class Link(NamedTuple):
 
 
 class Address(NamedTuple):
-    """An address on a link: link-local ones of IPv6 with the /64 that they are for, others alone."""
+    """An address on a link: alone, but those of IPv6 on other links than lo are of a /64, which DHCPv6 has to know.
+
+    Of these only the link-local ones make a route.
+    """
 
     address: str
     link: str
@@ -176,10 +179,9 @@ def _changes(found: State, wanted: State) -> Iterator[str]:
 def _address_changes(found: State, wanted: State, gone: frozenset[str]) -> Iterator[str]:
     for address in sorted(found.addresses - wanted.addresses):
         if address.link not in gone:
-            yield f"address delete {_with_length(address.address)} dev {address.link}"
+            yield f"address delete {_with_length(address)} dev {address.link}"
     for address in sorted(wanted.addresses - found.addresses):
-        nodad = " nodad" if ":" in address.address else ""
-        yield f"address replace {_with_length(address.address)} dev {address.link}{nodad}"
+        yield f"address replace {_with_length(address)} dev {address.link}{_flags(address)}"
 
 
 def _neighbour_changes(found: State, wanted: State, gone: frozenset[str]) -> Iterator[str]:
@@ -213,10 +215,16 @@ def _rule_words(rule: Rule) -> str:
     return f"{everybody}{rule.selector} lookup {rule.table} priority {rule.priority}"
 
 
-def _with_length(address: str) -> str:
-    if address.startswith(_LINK_LOCAL):
-        return f"{address}/64"
-    return f"{address}/128" if ":" in address else f"{address}/32"
+def _with_length(address: Address) -> str:
+    if ":" not in address.address:
+        return f"{address.address}/32"
+    return f"{address.address}/{128 if address.link == 'lo' else 64}"
+
+
+def _flags(address: Address) -> str:
+    if ":" not in address.address:
+        return ""
+    return " nodad" if address.address.startswith(_LINK_LOCAL) or address.link == "lo" else " nodad noprefixroute"
 
 
 def _link(entry: dict[str, Any]) -> Link:

@@ -91,6 +91,11 @@ def gateway(subnet: SubnetSpec) -> str:
     return str(ipaddress.IPv4Network(subnet.cidr)[1])
 
 
+def gateway6(cidr: str) -> str:
+    """The router's address in a subnet's IPv6 CIDR. Guests use the link-local one."""
+    return str(ipaddress.IPv6Network(cidr)[1])
+
+
 def subnets(vpc: VpcSpec) -> dict[str, SubnetSpec]:
     """The VPC's subnets by id."""
     return {subnet.subnet_id: subnet for subnet in vpc.subnets}

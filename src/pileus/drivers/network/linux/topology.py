@@ -19,6 +19,7 @@ from pileus.drivers.network.linux.names import (
     TRANSIT,
     UPPER_MAC,
     gateway,
+    gateway6,
     peering_link,
     resolvers,
     subnets,
@@ -80,6 +81,7 @@ def _addresses(vpc: VpcSpec, transit: str) -> Iterator[Address]:
         yield Address(gateway(subnet), name)
         if subnet.ipv6_cidr is not None:
             yield Address(GATEWAY6, name)
+            yield Address(gateway6(subnet.ipv6_cidr), name)  # by which dnsmasq knows the link's subnet
 
 
 def _neighbours(vpc: VpcSpec, peerings: Iterable[PeeringSpec]) -> Iterator[Neighbour]:
