@@ -255,9 +255,3 @@ def replace_route_table_association(
         association = replace(association, id=new_id("rtbassoc"))
         context.tx.put(replace(after, associations=(*after.associations, association)))
     return {"NewAssociationId": association.id, "AssociationState": {"State": "associated"}}
-
-
-def forget_subnet(tx: Transaction, subnet_id: str) -> None:
-    """Ends the association of a subnet that is being deleted."""
-    for table in tx.list(RouteTable, subnet_ids=subnet_id):
-        _without(tx, table, next(one for one in table.associations if one.subnet_id == subnet_id))
