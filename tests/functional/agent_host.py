@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pileus.agent.agent import Agent, AgentSettings, Drivers
 from pileus.agent.inventory import Capacity
+from pileus.agent.relay import ApiSide
 from pileus.base.clock import SystemClock
 from pileus.drivers.hypervisor.fake import FakeHost, FakeHypervisor
 from pileus.drivers.image.fake import TINY, FakeImages
@@ -97,7 +98,7 @@ class Controller:
 class World:
     """One host, its disk, its control plane; agents come and go."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, api: Path | None = None) -> None:
         self.directory = directory
         self.host = FakeHost()
         self.hypervisor = FakeHypervisor(self.host)
@@ -107,6 +108,7 @@ class World:
         self.controller = Controller()
         self.address = UnixAddress(path=directory / "link")
         self.launch_limit: float | None = None
+        self.api = None if api is None else ApiSide(socket=api, ports=(80,))
 
     @asynccontextmanager
     async def control_plane(self) -> AsyncIterator[Controller]:
@@ -128,6 +130,8 @@ class World:
             patience=0.05,
             survey_interval=0.3,
             images_interval=0.05,
+            flows_interval=0.05,
+            api=self.api,
         )
         drivers = Drivers(hypervisor=self.hypervisor, network=self.network, volumes=self.volumes, images=self.images)
         task = asyncio.create_task(Agent(drivers, self.address, settings, SystemClock()).run())

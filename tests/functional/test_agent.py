@@ -312,12 +312,29 @@ async def test_a_guest_that_hangs_at_launch_is_restarted_once(world: World, capl
     assert [record.__dict__.get("cause") for record in caplog.records if "hangs" in record.message] == ["watchdog"]
 
 
-async def test_a_guest_that_speaks_is_not_restarted(world: World) -> None:
-    world.launch_limit = 0.1
+async def test_a_guest_that_speaks_and_sends_is_not_restarted(world: World) -> None:
+    world.launch_limit = 0.3
+    async with world.control_plane() as control, world.agent():
+        await world.push(host_spec(1, guest_spec(1), guest_spec(2, nics=())))
+        await until(lambda: len(world.host.starts) == 2)
+        world.network.packets["eni-1"] = 1
+        await until(lambda: len([report for report in control.reports if report.full]) > 4)
+    assert sorted(world.host.starts) == ["i-1", "i-2"]
+
+
+async def test_a_guest_that_stops_after_its_first_lines_is_restarted_once(world: World) -> None:
+    world.launch_limit = 0.3
     async with world.control_plane() as control, world.agent():
         await world.push(host_spec(1, guest_spec(1)))
-        await until(lambda: len([report for report in control.reports if report.full]) > 3)
-    assert world.host.starts == ["i-1"]
+        for _ in range(12):  # no packet yet, but something goes on
+            await asyncio.sleep(0.05)
+            if "i-1" in world.host.consoles:
+                world.host.print("i-1", "checking disks")
+        assert world.host.starts == ["i-1"]
+        await until(lambda: len(world.host.starts) == 2)
+        await until(lambda: len([report for report in control.reports if report.full]) > 5)
+        assert control.phase("i-1") == "running"
+    assert world.host.starts == ["i-1", "i-1"]
 
 
 async def test_the_control_plane_sees_consoles_and_new_images(world: World) -> None:

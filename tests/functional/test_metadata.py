@@ -61,16 +61,20 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def network_of(*vpcs: str) -> NetworkSpec:
+    return NetworkSpec(vpcs=tuple(vpc_spec(vpc) for vpc in vpcs))
+
+
 @asynccontextmanager
 async def serving(directory: Path, identity: Path) -> AsyncIterator[Imds]:
     network = LoopbackNetwork()
-    await network.apply(NetworkSpec(vpcs=(vpc_spec("vpc-1"), vpc_spec("vpc-2"))))
+    await network.apply(network_of("vpc-1", "vpc-2"))
     directory.mkdir()
     shutil.copy(identity, directory)
     service = MetadataService(network, directory, SystemClock())
     await service.open()
     service.accept([guest_spec(1), guest_spec(2)])
-    await service.listen_in(frozenset({"vpc-1"}))
+    await service.enter(network_of("vpc-1"))
     yield Imds(service, network)
     await service.close()
 
@@ -156,7 +160,7 @@ async def test_each_guest_reads_its_own_and_strangers_nothing(imds: Imds) -> Non
     for number in (1, 2):
         assert (await imds.get("/latest/meta-data/instance-id", number)).endswith(f"\r\n\r\ni-{number}".encode())
     assert (await imds.get("/latest/meta-data/instance-id", 3)).startswith(b"HTTP/1.1 404 Not Found")
-    await imds.service.listen_in(frozenset({"vpc-1", "vpc-2"}))  # where the same addresses are somebody else's
+    await imds.service.enter(network_of("vpc-1", "vpc-2"))  # where the same addresses are somebody else's
     assert (await imds.get("/latest/meta-data/instance-id", 1, "vpc-2")).startswith(b"HTTP/1.1 404")
 
 
@@ -185,7 +189,7 @@ async def test_an_address_belongs_to_the_guest_that_is_on(imds: Imds) -> None:
 
 async def test_no_listener_stays_in_a_vpc_that_is_gone(imds: Imds) -> None:
     reader, writer = await imds.connect()
-    await imds.service.listen_in(frozenset())
+    await imds.service.leave(NetworkSpec())
     with pytest.raises(OSError):
         await imds.connect()
     assert await read_to_end(reader) == b""
@@ -317,7 +321,7 @@ async def test_tokens_outlive_the_agent(imds: Imds, tmp_path: Path) -> None:
     successor = MetadataService(imds.network, tmp_path / "metadata", SystemClock())
     await successor.open()
     successor.accept([guest_spec(1, metadata=metadata_spec(1, tokens_required=True))])
-    await successor.listen_in(frozenset({"vpc-1"}))
+    await successor.enter(network_of("vpc-1"))
     header = f"X-aws-ec2-metadata-token: {token.decode()}\r\n"
     assert (await imds.get("/latest/meta-data/instance-id", headers=header)).endswith(b"i-1")
     await successor.close()

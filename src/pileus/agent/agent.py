@@ -21,6 +21,8 @@ from pileus.agent.launcher import Launcher
 from pileus.agent.loop import Loop, Signal
 from pileus.agent.metadata.service import MetadataService
 from pileus.agent.networking import NetworkKeeper
+from pileus.agent.nics import NetworkAccess
+from pileus.agent.relay import ApiRelay, ApiSide
 from pileus.agent.reports import Board
 from pileus.agent.sharing import Holders
 from pileus.agent.sightings import Sightings
@@ -63,11 +65,13 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         state_dir: the agent's own directory. zones: those that the host serves; none means all.
-        launch_limit: seconds in which a launched guest must say something on its serial console, or it is restarted
-            once; None: never. The default suits emulated guests on a busy machine.
+        launch_limit: seconds in which a launched guest must say something on its serial console, and send a packet or
+            go on printing, or it is restarted once; None: never. The default suits emulated guests on a busy machine.
         patience: seconds after which a guest is told again (to go off, to reboot) what it didn't follow.
         survey_interval: seconds between looks at everything, each followed by a full report.
         images_interval: seconds between looks for new images.
+        flows_interval: seconds between looks at what was captured for flow logs.
+        api: where guests' connections to the cloud's own services go; None: nowhere.
         uploads_at_once: how many snapshots are uploaded at the same time.
     """
 
@@ -80,6 +84,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 10.0
     survey_interval: float = 30.0
     images_interval: float = 3.0
+    flows_interval: float = 10.0
+    api: ApiSide | None = None
     uploads_at_once: int = 1
 
 
@@ -99,6 +105,7 @@ class Agent:
         self._uplink = Uplink(address, self, clock)
         self._board = Board(settings.host_id, clock)
         self._metadata = MetadataService(drivers.network, settings.state_dir / "metadata", clock)
+        self._relay = ApiRelay(drivers.network, settings.api)
         self._sightings = Sightings(drivers.hypervisor)
         self._chains = Chains()
         access = VolumeAccess(
@@ -118,6 +125,12 @@ class Agent:
                 clock=clock,
                 prepare=self._prepare,
                 volumes=access,
+                network=NetworkAccess(
+                    ready=self._network_ready,
+                    open_tap=drivers.network.open_tap,
+                    heard=drivers.network.heard,
+                    changed=self._network_changed,
+                ),
                 released=self._released,
                 launch_limit=settings.launch_limit,
                 patience=settings.patience,
@@ -147,7 +160,9 @@ class Agent:
             clock,
         )
         self._conversions = ConversionKeeper(drivers.conversions, self.open_key, self._board, clock)
-        self._network = NetworkKeeper(drivers.network, self._metadata, self._guests.held_interfaces, self._board, clock)
+        self._network = NetworkKeeper(
+            drivers.network, (self._metadata, self._relay), self._guests.held_interfaces, self._board, clock
+        )
 
     async def run(self) -> None:
         """Takes up what an earlier agent left, then follows the control plane until cancelled.
@@ -219,6 +234,7 @@ class Agent:
         self._start_loop("images", self._look_for_images)
         self._start_loop("survey", self._survey_everything)
         self._start_loop("shared volumes", self._serve_again)
+        self._start_loop("flows", self._collect_flows)
 
     async def _close(self) -> None:
         """Lets go of everything and touches nothing: guests, packets and volumes go on."""
@@ -231,6 +247,7 @@ class Agent:
         await self._volumes.close()
         await self._network.close()
         await self._metadata.close()
+        await self._relay.close()
         await self._drivers.hypervisor.close()
         if self._drivers.exports is not None:
             await self._drivers.exports.close()
@@ -275,8 +292,7 @@ class Agent:
         self._guests.accept(spec.guests)
 
     async def _prepare(self, guest: GuestSpec) -> None:
-        interfaces = frozenset(nic.interface_id for nic in guest.nics)
-        await self._network.ready(interfaces)
+        await self._network_ready(frozenset(nic.interface_id for nic in guest.nics))
         for disk in guest.disks:
             await self._volume_ready(disk.volume_id)
 
@@ -284,6 +300,12 @@ class Agent:
         self._network.wake()
         for disk in guest.disks:
             self._disk_changed(disk.volume_id, None)
+
+    async def _network_ready(self, interfaces: frozenset[str]) -> None:
+        await self._network.ready(interfaces)
+
+    def _network_changed(self) -> None:
+        self._network.wake()
 
     # Volumes, between those who keep them, use them and tidy them up
 
@@ -335,6 +357,10 @@ class Agent:
                     async with self._chains.hold([volume_id]):
                         await self._open_layers(volume_id)
         return self._settings.images_interval
+
+    async def _collect_flows(self) -> float:
+        self._board.put_flows(await self._drivers.network.flows())
+        return self._settings.flows_interval
 
     async def _look_for_images(self) -> float:
         capacity = self._settings.capacity

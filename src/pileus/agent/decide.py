@@ -87,6 +87,7 @@ def describe(
         impaired=state.impaired if state is not None and running else False,
         accelerator=accelerator if running else "",
         volumes=state.volumes if state is not None and running else (),
+        interfaces=state.interfaces if state is not None and running else (),
         wiring=(spec.wiring if spec is not None else 0) if wiring is None else wiring,
     )
 

@@ -11,6 +11,8 @@ from pileus.agent.disks import GuestDisks, VolumeAccess
 from pileus.agent.launch_watch import LaunchWatch
 from pileus.agent.launcher import Launcher
 from pileus.agent.loop import Loop
+from pileus.agent.nics import GuestNics, NetworkAccess
+from pileus.agent.parts import Owner
 from pileus.agent.reports import Board
 from pileus.agent.sightings import Sightings
 from pileus.base.clock import Clock
@@ -26,9 +28,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         prepare: waits until the guest's volumes and interfaces are there. Raises DriverError.
-        volumes: how disks come into running guests.
+        volumes, network: how disks and interfaces come into running guests.
         released: told when a guest went off that had volumes and interfaces in use.
-        launch_limit: seconds in which a launched guest must say something on its console; None: for ever.
+        launch_limit: seconds in which a launched guest must show that it lives; None: for ever.
         patience: seconds after which a step is taken again that did not lead to anything.
     """
 
@@ -39,6 +41,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     prepare: Callable[[GuestSpec], Awaitable[None]]
     volumes: VolumeAccess
+    network: NetworkAccess
     released: Callable[[GuestSpec], None]
     launch_limit: float | None
     patience: float
@@ -55,19 +58,21 @@ class Guest:
         self._trouble: Trouble | None = None
         self._pressed_at: float | None = None
         self._was_running = self.running
-        self._watch = LaunchWatch(instance_id, around.hypervisor, around.clock, around.launch_limit)
-        self._wirings: list[int] = []
-        self._disks = GuestDisks(
-            instance_id,
-            lambda: self.spec,
-            self._acting,
-            around.hypervisor,
-            around.sightings,
-            around.volumes,
-            around.board,
-            around.clock,
-            around.patience,
+        self._watch = LaunchWatch(
+            instance_id, around.hypervisor, around.network.heard, around.clock, around.launch_limit
         )
+        self._wirings: list[int] = []
+        owner = Owner(
+            instance_id=instance_id,
+            spec=lambda: self.spec,
+            acting=self._acting,
+            hypervisor=around.hypervisor,
+            sightings=around.sightings,
+            clock=around.clock,
+            patience=around.patience,
+        )
+        self._disks = GuestDisks(owner, around.volumes, around.board)
+        self._nics = GuestNics(owner, around.network)
         self._loop = Loop(f"guest {instance_id}", self._pass, around.clock)
 
     @property
@@ -96,8 +101,10 @@ class Guest:
             self._loop.wake()
         if spec is not None and before is not None and spec.wiring != before.wiring:
             self._disks.interrupt()
+            self._nics.interrupt()
         else:
             self._disks.look()
+            self._nics.look()
 
     def wake(self) -> None:
         """Looks at the guest again: something about it changed on this host."""
@@ -107,6 +114,7 @@ class Guest:
         """Ends the loops; the guest itself goes on."""
         await self._loop.stop()
         await self._disks.stop()
+        await self._nics.stop()
 
     async def _pass(self) -> float | None:
         taken: Step | None = None
@@ -117,6 +125,7 @@ class Guest:
             step = next_step(self.spec, state, self._stopping_for())
             self._tell(state, wiring)
             self._disks.look()
+            self._nics.look()
             if step == "rest":
                 if not await self._watch.hangs():
                     return self._watch.remaining
@@ -162,10 +171,11 @@ class Guest:
     async def _start(self, spec: GuestSpec) -> None:
         try:
             await self._around.prepare(spec)
-            await self._watch.begin(spec.boot)
+            await self._watch.begin(spec.boot, [nic.interface_id for nic in spec.nics])
             with self._acting(spec):
                 await self._around.launcher.start(spec)
             self._disks.launched(spec)
+            self._nics.launched(spec)
         except PermanentError as error:
             log.error("guest can't be started", extra={"instance": self.instance_id, "reason": str(error)})  # noqa: TRY400 - the reason is the whole story
             self._trouble = Trouble(boot=spec.boot, detail=str(error), permanent=True)
@@ -191,7 +201,7 @@ class Guest:
 
     @contextmanager
     def _acting(self, spec: GuestSpec) -> Generator[None]:
-        """Disks of ``spec`` are on their way into the guest: what is seen meanwhile answers no newer wish."""
+        """Parts of ``spec`` are on their way into the guest: what is seen meanwhile answers no newer wish."""
         self._wirings.append(spec.wiring)
         try:
             yield
@@ -200,7 +210,7 @@ class Guest:
             self._loop.wake()
 
     def _wiring(self) -> int:
-        """The newest wish about disks that a look which begins now answers."""
+        """The newest wish about parts that a look which begins now answers."""
         return min([*self._wirings, self.spec.wiring if self.spec is not None else 0])
 
     def _tell(self, state: GuestState | None, wiring: int) -> None:

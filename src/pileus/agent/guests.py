@@ -40,12 +40,12 @@ class GuestKeeper:
             await self._guests.pop(instance_id).stop()
 
     def held_interfaces(self) -> frozenset[str]:
-        """The interfaces of guests that are to be off and still run: their network goes after them."""
+        """The interfaces that guests' processes have: their network goes after them."""
         return frozenset(
-            nic.interface_id
-            for guest in self._guests.values()
-            if guest.running and guest.spec is not None and guest.spec.power != "on"
-            for nic in guest.spec.nics
+            interface_id
+            for state in self._around.sightings.latest.values()
+            if state.running
+            for interface_id in state.interfaces
         )
 
     def use(self, volume_id: str) -> bool:

@@ -1,6 +1,6 @@
 """Keeps the host's network as its spec says. One loop: rules, interfaces and listeners change together."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -24,22 +24,31 @@ from pileus.hostapi.network_spec import (
 _Part = TypeVar("_Part")
 
 
-class VpcService(Protocol):
-    """Something that listens inside VPCs: the metadata service."""
+class NetworkService(Protocol):
+    """Something that listens inside of networks: the metadata service, the relay to the API."""
 
-    async def listen_in(self, vpcs: frozenset[str]) -> None:
-        """Listens in exactly these VPCs."""
+    async def leave(self, spec: NetworkSpec) -> None:
+        """Stops listening where this network has no place for it."""
+        ...
+
+    async def enter(self, spec: NetworkSpec) -> None:
+        """Listens wherever this network, which is there, has a place for it. Raises DriverError."""
         ...
 
 
 class NetworkKeeper:
-    """The host's network. ``held`` are the interfaces of guests that are being stopped: they go last."""
+    """The host's network. ``held`` are the interfaces that guests have: those that are to go, go after that."""
 
     def __init__(
-        self, network: Network, service: VpcService, held: Callable[[], frozenset[str]], board: Board, clock: Clock
+        self,
+        network: Network,
+        services: Sequence[NetworkService],
+        held: Callable[[], frozenset[str]],
+        board: Board,
+        clock: Clock,
     ) -> None:
         self._network = network
-        self._service = service
+        self._services = services
         self._held = held
         self._board = board
         self._clock = clock
@@ -91,7 +100,7 @@ class NetworkKeeper:
         if self._applied is None or self._damaged or target != previous:
             self._damaged = True  # until the change is through
             try:
-                await self._change(previous, target)
+                await self._change(target)
             except DriverError as error:
                 self._board.put_network(revision, ready=False)
                 if isinstance(error, PermanentError):  # nothing but another spec helps, but half of a host is worse
@@ -102,12 +111,13 @@ class NetworkKeeper:
         self._board.put_network(revision, ready=True)
         self._settled.fire()
 
-    async def _change(self, previous: NetworkSpec, target: NetworkSpec) -> None:
+    async def _change(self, target: NetworkSpec) -> None:
         """Listeners leave a VPC before it goes, since they would keep its namespace, and enter one once it is there."""
-        vpcs = _vpc_ids(target)
-        await self._service.listen_in(vpcs & _vpc_ids(previous))
+        for service in self._services:
+            await service.leave(target)
         await self._network.apply(target)
-        await self._service.listen_in(vpcs)
+        for service in self._services:
+            await service.enter(target)
 
 
 def keep_interfaces(spec: NetworkSpec, previous: NetworkSpec, held: frozenset[str]) -> NetworkSpec:
@@ -219,7 +229,3 @@ def _taps(spec: NetworkSpec) -> frozenset[str]:
 
 def _interface_ids(spec: NetworkSpec) -> frozenset[str]:
     return frozenset(interface.interface_id for vpc in spec.vpcs for interface in vpc.interfaces)
-
-
-def _vpc_ids(spec: NetworkSpec) -> frozenset[str]:
-    return frozenset(vpc.vpc_id for vpc in spec.vpcs)

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from pileus.base.clock import Clock
 from pileus.hostapi.observation import (
     ConversionObservation,
+    FlowObservation,
     GuestObservation,
     HostReport,
     SnapshotObservation,
     VolumeObservation,
 )
+
+_FLOWS_KEPT = 100_000
+_FLOWS_AT_ONCE = 10_000  # about 2 MB
 
 
 class Board:
@@ -27,6 +31,7 @@ class Board:
         self._volumes: dict[str, VolumeObservation] = {}
         self._snapshots: dict[str, SnapshotObservation] = {}
         self._conversions: dict[str, ConversionObservation] = {}
+        self._flows: list[FlowObservation] = []
         self._revision = 0
         self._network_ready = False
         self._changed: set[str] = set()
@@ -57,6 +62,13 @@ class Board:
             self._conversions[observation.task_id] = observation
             self._mark(observation.task_id)
 
+    def put_flows(self, flows: Iterable[FlowObservation]) -> None:
+        """Notes what was captured for flow logs; it is told once. Those that nobody takes are dropped, oldest first."""
+        self._flows.extend(flows)
+        if self._flows:
+            del self._flows[:-_FLOWS_KEPT]
+            self._mark()
+
     def put_network(self, revision: int, *, ready: bool) -> None:
         """Notes the spec's revision, and whether its network is applied."""
         if (self._revision, self._network_ready) != (revision, ready):
@@ -86,7 +98,10 @@ class Board:
         await self._clock.sleep(self._coalesce)
         full, changed = self._full, self._changed
         self._full, self._changed = False, set()
+        flows, self._flows = self._flows[:_FLOWS_AT_ONCE], self._flows[_FLOWS_AT_ONCE:]
         self._something.clear()
+        if self._flows:
+            self._mark()
         return HostReport(
             host_id=self._host_id,
             revision=self._revision,
@@ -94,6 +109,7 @@ class Board:
             volumes=tuple(volume for volume in self._volumes.values() if full or volume.volume_id in changed),
             snapshots=tuple(each for each in self._snapshots.values() if full or each.snapshot_id in changed),
             conversions=tuple(each for each in self._conversions.values() if full or each.task_id in changed),
+            flows=tuple(flows),
             network_ready=self._network_ready,
             full=full,
         )

@@ -52,7 +52,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         path: raw, still percent-encoded, because signatures cover it in that form. query: raw, without the ``?``.
-        source_address: of the client; empty when unknown.
+        source_address: of the client; empty when unknown. source_vpc, source_endpoint: of a guest that came through an
+            interface endpoint.
     """
 
     method: str
@@ -61,6 +62,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
     headers: Headers
     body: bytes
     source_address: str = ""
+    source_vpc: str = ""
+    source_endpoint: str = ""
 
 
 class HttpResponse(msgspec.Struct, frozen=True):

@@ -43,6 +43,7 @@ class Layout:
         self.credentials = self.control / "credentials.json"
         self.link_socket = self.control / "link.sock"
         self.console_socket = self.control / "console.sock"
+        self.guest_door = self.control / "guests.sock"
         self.blocks = self.control / "blocks"
         self.blocks_socket = self.control / "blocks.sock"
         self.objects = self.control / "objects"

@@ -206,6 +206,8 @@ class Gateway:
             request_id=exchange.request_id,
             now=exchange.now,
             source_address=request.source_address,
+            source_vpc=request.source_vpc,
+            source_endpoint=request.source_endpoint,
             # Browsers don't let a page choose its User-Agent: there the SDK has a header of its own.
             user_agent=headers.get("x-amz-user-agent") or headers.get("user-agent", ""),
             body=exchange.incoming,

@@ -78,6 +78,8 @@ class BrowserUpload:
             request_id=exchange.request_id,
             now=exchange.now,
             source_address=request.source_address,
+            source_vpc=request.source_vpc,
+            source_endpoint=request.source_endpoint,
             user_agent=request.headers.get("user-agent", ""),
             body=self,
             secure=exchange.secure,

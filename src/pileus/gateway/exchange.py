@@ -83,6 +83,7 @@ class Exchange:
 def _head(scope: Scope) -> HttpRequest:
     raw_path = scope.get("raw_path") or scope["path"].encode()
     client = scope.get("client")
+    state = scope.get("state") or {}
     return HttpRequest(
         method=scope["method"],
         path=raw_path.decode("latin-1"),
@@ -90,4 +91,6 @@ def _head(scope: Scope) -> HttpRequest:
         headers=Headers.from_raw(scope["headers"]),
         body=b"",
         source_address=client[0] if client else "",
+        source_vpc=state.get("vpc", ""),
+        source_endpoint=state.get("endpoint", ""),
     )

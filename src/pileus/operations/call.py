@@ -60,6 +60,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         now: the moment the request came in, UTC. request_id: also in the answer and in the log.
         body: of operations declared with ``streams``; their params lack it. None for all others.
         secure: whether it came over TLS. referer: the header. host_region: the region that the host name says, if any.
+        source_vpc, source_endpoint: of a guest whose call came through an interface endpoint; ``source_address`` is private
+            then.
         source_arn: of a call that a service of the cloud makes for its owner: the resource for which it does.
     """
 
@@ -71,6 +73,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     now: datetime
     source_address: str = ""
+    source_vpc: str = ""
+    source_endpoint: str = ""
     user_agent: str = ""
     body: Body | None = None
     secure: bool = False

@@ -10,6 +10,7 @@ from pileus.agent.metadata.identity import load_or_create
 from pileus.agent.metadata.tokens import Tokens, load_or_create_key
 from pileus.base.clock import Clock
 from pileus.drivers.network.interface import Network
+from pileus.hostapi.network_spec import NetworkSpec
 from pileus.hostapi.spec import GuestSpec, MetadataSpec
 
 ADDRESS, PORT = "169.254.169.254", 80
@@ -45,11 +46,14 @@ class MetadataService:
             for address in interface.private_addresses
         }
 
-    async def listen_in(self, vpcs: frozenset[str]) -> None:
-        """Listens in exactly these VPCs. Raises DriverError."""
-        for vpc_id in self._listeners.keys() - vpcs:
+    async def leave(self, spec: NetworkSpec) -> None:
+        """Stops listening in VPCs that this network does not have."""
+        for vpc_id in self._listeners.keys() - {vpc.vpc_id for vpc in spec.vpcs}:
             self._listeners.pop(vpc_id).close()
-        for vpc_id in vpcs - self._listeners.keys():
+
+    async def enter(self, spec: NetworkSpec) -> None:
+        """Listens in all VPCs of this network, which is there. Raises DriverError."""
+        for vpc_id in {vpc.vpc_id for vpc in spec.vpcs} - self._listeners.keys():
             listener = _Listener(self, vpc_id)
             await listener.open(self._network)
             self._listeners[vpc_id] = listener
@@ -60,7 +64,7 @@ class MetadataService:
 
     async def close(self) -> None:
         """Stops listening everywhere."""
-        await self.listen_in(frozenset())
+        await self.leave(NetworkSpec())
 
     def _load(self) -> Answerer:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

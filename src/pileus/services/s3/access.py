@@ -34,8 +34,11 @@ KEYS = frozenset(
         "aws:sourcearn",
         "aws:securetransport",
         "aws:sourceip",
+        "aws:sourcevpc",
+        "aws:sourcevpce",
         "aws:useragent",
         "aws:userid",
+        "aws:vpcsourceip",
         "s3:delimiter",
         "s3:locationconstraint",
         "s3:max-keys",
@@ -147,7 +150,7 @@ def _narrows(operator: str, key: str, values: tuple[str, ...]) -> bool:
     if operator in {"ipaddress"} and key == "aws:sourceip":
         return all(ipaddress.ip_network(value, strict=False).prefixlen >= 8 for value in values)
     return (
-        key in {"aws:principalarn", "aws:principalaccount", "aws:userid"}
+        key in {"aws:principalarn", "aws:principalaccount", "aws:sourcevpc", "aws:sourcevpce", "aws:userid"}
         and operator in {"stringequals", "stringlike", "arnequals", "arnlike"}
         and not any("*" in value or "?" in value for value in values)
     )

@@ -201,7 +201,11 @@ def _conditions(
     }
     if call.source_arn:
         found |= {"aws:sourcearn": (call.source_arn,), "aws:sourceaccount": (call.identity.account,)}
-    if call.source_address:
+    if call.source_vpc:
+        # Through an endpoint there is no public address that a policy could mean.
+        found |= {"aws:sourcevpc": (call.source_vpc,), "aws:sourcevpce": (call.source_endpoint,)}
+        found["aws:vpcsourceip"] = (call.source_address,)
+    elif call.source_address:
         found["aws:sourceip"] = (call.source_address,)
     if call.referer:
         found["aws:referer"] = (call.referer,)
