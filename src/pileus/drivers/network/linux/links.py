@@ -170,9 +170,9 @@ def _changes(found: State, wanted: State) -> Iterator[str]:
     yield from _neighbour_changes(found, wanted, gone)
     yield from _route_changes(found, wanted, gone)
     for rule in sorted(wanted.rules - found.rules):
-        yield f"rule add {_rule_words(rule)}"
+        yield _rule_command("add", rule)
     for rule in sorted(found.rules - wanted.rules):
-        yield f"rule delete {_rule_words(rule)}"
+        yield _rule_command("delete", rule)
     yield from delete_together(gone)
 
 
@@ -210,9 +210,9 @@ def _where(route: Route, way: str = "") -> str:
     return f"{kind}{route.destination}{way}{table}"
 
 
-def _rule_words(rule: Rule) -> str:
-    everybody = "from ::/0 " if rule.ipv6 else ""  # that is how ip-rule learns of the family in a batch
-    return f"{everybody}{rule.selector} lookup {rule.table} priority {rule.priority}"
+def _rule_command(verb: str, rule: Rule) -> str:
+    family = "-6 " if rule.ipv6 else ""
+    return f"{family}rule {verb} {rule.selector} lookup {rule.table} priority {rule.priority}"
 
 
 def _with_length(address: Address) -> str:

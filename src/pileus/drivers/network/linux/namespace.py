@@ -64,10 +64,17 @@ class Namespace:
         return await run(*enter, *argv, stdin=stdin)
 
     async def ip(self, commands: Iterable[str]) -> None:
-        """Performs ``ip`` commands in order up to the first that fails; none starts no process."""
-        script = "\n".join(commands)
-        if script:
-            await run(*self._ip, "-batch", "-", stdin=script.encode())
+        """Performs ``ip`` commands in order up to the first that fails; none starts no process.
+
+        Those that begin with ``-6`` come last: a batch has one family.
+        """
+        batches: dict[bool, list[str]] = {False: [], True: []}
+        for command in commands:
+            batches[command.startswith("-6 ")].append(command.removeprefix("-6 "))
+        for ipv6, batch in batches.items():
+            if batch:
+                family = ("-6",) if ipv6 else ()
+                await run(*self._ip, *family, "-batch", "-", stdin="\n".join(batch).encode())
 
     async def show(self, *commands: str, ipv6: bool = False) -> list[list[dict[str, Any]]]:
         """What ``ip -json`` answers to each command, asked in one process; ``ipv6``: of that family alone."""
