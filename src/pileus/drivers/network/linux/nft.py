@@ -57,25 +57,27 @@ def _changes(before: Table, after: Table) -> Iterator[str]:
     for key, chain in after.chains.items():
         if key not in before.chains:
             yield f"add chain {name} {key} {{ {chain.hook} }}" if chain.hook else f"add chain {name} {key}"
+    # What is the same object is equal: comparing it by content would take longer than all the rest.
     for key, chain in after.chains.items():
-        if before.chains.get(key) is chain:
-            continue
-        old_rules = before.chains[key].rules if key in before.chains else ()
-        if chain.rules != old_rules:
-            if old_rules:
-                yield f"flush chain {name} {key}"
-            yield from (f"add rule {name} {key} {rule}" for rule in chain.rules)
+        if (old := before.chains.get(key)) is not chain:
+            yield from _rewrite(f"{name} {key}", () if old is None else old.rules, chain.rules)
     for key, part in after.elements.items():
-        old = before.elements.get(key)
-        if old is part:
-            continue
-        yield from _exchange(f"{name} {key}", {} if old is None else old.elements, part.elements)
+        if (old := before.elements.get(key)) is not part:
+            yield from _exchange(f"{name} {key}", {} if old is None else old.elements, part.elements)
     gone_chains = [key for key in before.chains if key not in after.chains]
     yield from (f"flush chain {name} {key}" for key in gone_chains)
     yield from (f"delete chain {name} {key}" for key in gone_chains)
     for key, part in before.elements.items():
         if key not in after.elements:
             yield f"delete {part.keyword} {name} {key}"
+
+
+def _rewrite(where: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
+    if old == new:
+        return
+    if old:
+        yield f"flush chain {where}"
+    yield from (f"add rule {where} {rule}" for rule in new)
 
 
 def _exchange(where: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
