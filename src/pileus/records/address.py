@@ -10,10 +10,12 @@ from pileus.records.tagged import Tagged
 
 
 class AddressTransfer(msgspec.Struct, frozen=True, kw_only=True):
-    """The offer of an Elastic IP to another account, open until ``expires``."""
+    """The offer of an Elastic IP to another account, open until ``expires``. ``source`` made it of its ``allocation_id``."""
 
     account: str
     expires: datetime
+    source: str
+    allocation_id: str
     status: Literal["pending", "disabled", "accepted"] = "pending"
     accepted: datetime | None = None
 
@@ -21,12 +23,12 @@ class AddressTransfer(msgspec.Struct, frozen=True, kw_only=True):
 class Address(Tagged, frozen=True, kw_only=True):
     """An Elastic IP; ``id`` is its allocation id (``eipalloc-``).
 
-    ``carrier``: it is a carrier's address, in a wavelength zone. ``ptr`` is its reverse name, ``ptr_update`` when and how
-    that was asked for. ``transfer`` is an offer to another account.
+    ``carrier``: it is a carrier's address, in a wavelength zone. ``ptr`` is its reverse name, with its closing dot.
+    ``transfer`` is an offer to another account, or of the account before.
     """
 
     kind: ClassVar[str] = "address"
-    indexes: ClassVar[tuple[str, ...]] = ("public_address", "interface_id", "instance_id")
+    indexes: ClassVar[tuple[str, ...]] = ("public_address", "interface_id", "instance_id", "transfer_source")
     touches: ClassVar[tuple[str, ...]] = ("instance_id", "interface_id")
 
     public_address: str
@@ -39,8 +41,12 @@ class Address(Tagged, frozen=True, kw_only=True):
     private_address: str | None = None
     carrier: bool = False
     ptr: str | None = None
-    ptr_update: str | None = None
     transfer: AddressTransfer | None = None
+
+    @property
+    def transfer_source(self) -> str | None:
+        """Who has offered it, or had it before."""
+        return self.transfer.source if self.transfer else None
 
     def unbound(self) -> "Address":
         """The same Elastic IP, associated with nothing."""

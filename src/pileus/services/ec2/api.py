@@ -2,6 +2,9 @@
 
 from pileus.services.ec2 import (
     account_attributes,
+    address_association,
+    address_attributes,
+    address_transfers,
     addresses,
     carrier_gateways,
     classic_link,
@@ -57,6 +60,9 @@ from pileus.services.ec2.service import ec2
 
 __all__ = [
     "account_attributes",
+    "address_association",
+    "address_attributes",
+    "address_transfers",
     "addresses",
     "carrier_gateways",
     "classic_link",
