@@ -26,7 +26,7 @@ from network_specs import group, interface, network, route_table, subnet, subnet
 from pileus.drivers.network.linux.names import GATEWAY6, gateway
 from pileus.drivers.network.linux.namespace import write_settings
 from pileus.drivers.network.linux.network import LinuxNetwork
-from pileus.hostapi.network_spec import GroupSpec, InterfaceSpec, RuleSpec, VpcSpec
+from pileus.hostapi.network_spec import GroupSpec, InterfaceSpec, NetworkSpec, RuleSpec, VpcSpec
 
 __all__ = ["group", "interface", "network", "route_table", "subnet", "tcp"]
 
@@ -132,6 +132,11 @@ class Guest:
             timeout=60,
         )
 
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Starts a program in the guest; its output is piped."""
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
+        return subprocess.Popen([*enter, *argv], stdout=subprocess.PIPE, text=True)
+
     def pings(self, address: str) -> bool:
         """Whether an echo request is answered."""
         return self.run("busybox", "ping", "-c", "1", "-W", "1", address).returncode == 0
@@ -143,9 +148,13 @@ class Guest:
         threading.Thread(target=_answer, args=(server,), daemon=True).start()
         return self
 
-    def connect(self, address: str, port: int, *, source_port: int = 0, timeout: float = 0.7) -> str | None:
+    def connect(
+        self, address: str, port: int, *, source: str = "", source_port: int = 0, timeout: float = 0.7
+    ) -> str | None:
         """The address as which the server at the other end sees us; None when it does not answer."""
-        return inside(self.namespace, lambda: reach(address, port, source_port=source_port, timeout=timeout))
+        return inside(
+            self.namespace, lambda: reach(address, port, source=source, source_port=source_port, timeout=timeout)
+        )
 
     def open(self, address: str, port: int) -> socket.socket:
         """A connection from the guest that stays open; the server's greeting is read."""
@@ -253,6 +262,8 @@ class Lab:
         self.host = f"{self.name}h"
         self.root = Path("/run", self.host)
         self.drivers: list[LinuxNetwork] = []
+        self.guests: dict[str, Guest] = {}
+        """Those of ``up``."""
         self._guests: list[Guest] = []
         self._worlds: list[World] = []
         subprocess.run(["ip", "netns", "add", self.host], check=True)
@@ -272,6 +283,14 @@ class Lab:
         guest = Guest(f"{self.name}g{len(self._guests)}", tap, spec)
         self._guests.append(guest)
         return guest
+
+    async def up(self, driver: LinuxNetwork, spec: NetworkSpec) -> dict[str, Guest]:
+        """Applies the spec; by interface, all of its guests so far, with addresses and port 80 served."""
+        await driver.apply(spec)
+        for nic in (nic for part in spec.vpcs for nic in part.interfaces):
+            if nic.kind == "guest" and nic.interface_id not in self.guests:
+                self.guests[nic.interface_id] = (await self.guest(driver, nic)).configure().serve(80)
+        return self.guests
 
     def world(self) -> "World":
         """What lies beyond the host's link up0: 198.51.100.2, while the host is 198.51.100.1."""
@@ -333,10 +352,12 @@ class Lab:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def reach(address: str, port: int, *, source_port: int = 0, timeout: float = 0.7) -> str | None:
+def reach(address: str, port: int, *, source: str = "", source_port: int = 0, timeout: float = 0.7) -> str | None:
     """What a server of ``Guest.serve`` says, as seen from the calling thread's namespace."""
     try:
-        with socket.create_connection((address, port), timeout=timeout, source_address=("", source_port)) as connection:
+        with socket.create_connection(
+            (address, port), timeout=timeout, source_address=(source, source_port)
+        ) as connection:
             return connection.recv(100).decode()
     except OSError:
         return None
