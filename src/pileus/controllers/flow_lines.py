@@ -74,12 +74,13 @@ class Scribe:
     """Writes the lines of a flow log with some fields about one interface."""
 
     def __init__(self, view: Lookup, config: Config, interface: NetworkInterface, fields: Sequence[str]) -> None:
-        self._config = config
-        self._interface = interface
         self._fields = fields
         self._view = view
         self._subnet = view.get(Subnet, interface.subnet_id)
         self._constant = {"version": str(version_of(fields)), **_of_interface(config, interface, self._subnet)}
+        region = config.region(interface.region)
+        self._known = {s3_address(region): "S3", api_address(region): "AMAZON"}
+        self._pools = [ip_network(pool) for pool in region.public_pool]
         self._routes: Sequence[tuple[_Network, str]] | None = None
 
     def flow(self, flow: Flow) -> str:
@@ -120,12 +121,9 @@ class Scribe:
         return " ".join(values.get(name) or _ABSENT for name in self._fields)
 
     def _service(self, address: str) -> str:
-        region = self._config.region(self._interface.region)
-        if address == s3_address(region):
-            return "S3"
-        if address == api_address(region):
-            return "AMAZON"
-        public = ":" not in address and any(ip_address(address) in ip_network(pool) for pool in region.public_pool)
+        if address in self._known:
+            return self._known[address]
+        public = ":" not in address and any(ip_address(address) in pool for pool in self._pools)
         return "EC2" if public else _ABSENT
 
     def _path(self, address: str) -> str:
