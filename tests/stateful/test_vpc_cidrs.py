@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import combinations
 from pathlib import Path
 
@@ -21,14 +21,11 @@ addresses = st.builds(
     st.sampled_from(["10.8", "10.9", "100.64"]),
     st.integers(0, 15).map(lambda part: part << 12) | st.integers(0, 65535),
 )
-cidrs = st.builds(lambda address, length: f"{address}/{length}", addresses, st.integers(14, 30))
+lengths = st.integers(16, 20) | st.integers(14, 30)
+cidrs = st.builds(lambda address, length: f"{address}/{length}", addresses, lengths)
 positions = st.integers(0, 100)
-sixty_fours = st.builds(
-    lambda vpc, part, length: f"2001:db8:0:{vpc << 8 | part:x}::/{length}",
-    st.integers(0, 3),
-    st.integers(0, 2) | st.integers(0, 255),
-    st.sampled_from([64, 64, 64, 60, 65]),
-)
+# A block of a VPC, an address in it by sixteenths, and how many bits longer than the block: so that most subnets lie in one.
+places = st.tuples(positions, st.integers(0, 15), st.integers(-1, 6), st.integers(0, 255))
 
 
 def span(cidr):
@@ -60,6 +57,7 @@ class Blocks(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.directory = Path(tempfile.mkdtemp(prefix="pileus-"))
         self.cloud = DirectCloud.open(self.directory, Config())
+        self.call("CreateVpc", CidrBlock="10.8.0.0/17", AmazonProvidedIpv6CidrBlock=True)
 
     def teardown(self):
         self.cloud.close()
@@ -108,24 +106,21 @@ class Blocks(RuleBasedStateMachine):
         assert code == ("DependencyViolation" if self.subnets(vpc) else None)
 
     @precondition(lambda self: self.vpcs())
-    @rule(position=positions, cidr=cidrs)
+    @rule(position=positions, cidr=st.none() | cidrs)
     def add_block(self, position, cidr):
+        """An IPv4 block, or with None one of IPv6."""
         vpc = self.pick(position)
+        if cidr is None:
+            full = len(vpc["Ipv6CidrBlockAssociationSet"]) == 5
+            _, code = self.attempt("AssociateVpcCidrBlock", VpcId=vpc["VpcId"], AmazonProvidedIpv6CidrBlock=True)
+            assert code == ("CidrLimitExceeded" if full else None)
+            return
         blocks = [one["CidrBlock"] for one in vpc["CidrBlockAssociationSet"]]
-        private = vpc["CidrBlock"].startswith("10.")
         allowed = 16 <= length_of(cidr) <= 28 and not any(overlap(cidr, one) for one in blocks)
-        if not private and cidr.startswith("10."):
+        if cidr.startswith("10.") and not vpc["CidrBlock"].startswith("10."):
             allowed = False
         _, code = self.attempt("AssociateVpcCidrBlock", VpcId=vpc["VpcId"], CidrBlock=cidr)
         assert code == (None if allowed and len(blocks) < 5 else "CidrLimitExceeded" if allowed else "InvalidVpc.Range")
-
-    @precondition(lambda self: self.vpcs())
-    @rule(position=positions)
-    def add_ipv6_block(self, position):
-        vpc = self.pick(position)
-        full = len(vpc["Ipv6CidrBlockAssociationSet"]) == 5
-        _, code = self.attempt("AssociateVpcCidrBlock", VpcId=vpc["VpcId"], AmazonProvidedIpv6CidrBlock=True)
-        assert code == ("CidrLimitExceeded" if full else None)
 
     @precondition(lambda self: self.vpcs())
     @rule(position=positions, which=positions)
@@ -158,12 +153,25 @@ class Blocks(RuleBasedStateMachine):
             return "InvalidSubnet.Conflict"
         return None
 
+    def near(self, blocks, place, deepest):
+        """A CIDR in one of these blocks, or reaching out of it."""
+        position, part, deeper, stray = place
+        block = blocks[position % len(blocks)]
+        first, last = span(block)
+        address = type(ip_address(block.partition("/")[0]))(first + (last + 1 - first) // 16 * part + stray)
+        return f"{address}/{min(length_of(block) + deeper, deepest)}"
+
     @precondition(lambda self: self.vpcs())
-    @rule(position=positions, cidr=cidrs, ipv6=st.none() | sixty_fours)
-    def create_subnet(self, position, cidr, ipv6):
+    @rule(position=positions, wishes=st.lists(st.tuples(places, st.none() | places, cidrs), min_size=1, max_size=6))
+    def create_subnets(self, position, wishes):
         vpc = self.pick(position)
         blocks = [one["CidrBlock"] for one in vpc["CidrBlockAssociationSet"]]
         v6_blocks = [one["Ipv6CidrBlock"] for one in vpc["Ipv6CidrBlockAssociationSet"]]
+        for place, ipv6_place, elsewhere in wishes:
+            cidr = self.near(blocks, place, 30) if place[0] % 8 else elsewhere
+            self.create_subnet(vpc, cidr, self.ipv6_near(v6_blocks, ipv6_place), blocks, v6_blocks)
+
+    def create_subnet(self, vpc, cidr, ipv6, blocks, v6_blocks):
         present = self.subnets(vpc)
         expected = self.fits(cidr, blocks, present, range(16, 29))
         if expected is None and ipv6:
@@ -174,9 +182,20 @@ class Blocks(RuleBasedStateMachine):
         if made:
             assert span(made["Subnet"]["CidrBlock"]) == span(cidr)
 
+    def ipv6_near(self, blocks, place):
+        """A /64 in one of these blocks, now and then one that is longer, shorter or elsewhere; None without a place."""
+        if place is None:
+            return None
+        position, part, deeper, stray = place
+        if not blocks or stray % 16 == 0:
+            return f"2001:db8:ffff:{part:x}::/64"
+        first, _ = span(blocks[position % len(blocks)])
+        length = 64 if stray % 8 else 64 + deeper
+        return f"{IPv6Address(first + (part << 64))}/{length}"
+
     @precondition(lambda self: any(self.subnets(vpc) for vpc in self.vpcs()))
-    @rule(position=positions, ipv6=sixty_fours)
-    def change_subnet(self, position, ipv6):
+    @rule(position=positions, place=places)
+    def change_subnet(self, position, place):
         """Takes its IPv6 block from a subnet, or gives it one."""
         choice = [(vpc, subnet) for vpc in self.vpcs() for subnet in self.subnets(vpc)]
         vpc, subnet = choice[position % len(choice)]
@@ -187,6 +206,7 @@ class Blocks(RuleBasedStateMachine):
             self.call("DisassociateSubnetCidrBlock", AssociationId=live[0]["AssociationId"])
             return
         blocks = [one["Ipv6CidrBlock"] for one in vpc["Ipv6CidrBlockAssociationSet"]]
+        ipv6 = self.ipv6_near(blocks, place)
         expected = self.fits(ipv6, blocks, self.subnets(vpc), (64,))
         _, code = self.attempt("AssociateSubnetCidrBlock", SubnetId=subnet["SubnetId"], Ipv6CidrBlock=ipv6)
         assert code == expected
@@ -220,4 +240,4 @@ class Blocks(RuleBasedStateMachine):
 
 
 TestBlocks = Blocks.TestCase
-TestBlocks.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestBlocks.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
