@@ -6,10 +6,6 @@ import msgspec
 
 from pileus.records.tagged import Tagged
 
-DENY_IPV4 = 32767
-DENY_IPV6 = 32768
-"""The numbers of the last entries, which deny what no other one matched."""
-
 
 class AclEntry(msgspec.Struct, frozen=True, kw_only=True):
     """``number`` 32767 is the ``*`` entry that denies what no other entry matched (32768 the one of IPv6).

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pileus.base.errors import ServiceError
 from pileus.operations.context import Context
 from pileus.records import NetworkAcl
-from pileus.records.network_acl import DENY_IPV4, DENY_IPV6, AclEntry, entry_order
+from pileus.records.network_acl import AclEntry, entry_order
 from pileus.services.ec2.errors import (
     InvalidParameterCombination,
     InvalidParameterValue,
@@ -167,35 +167,3 @@ def has_ports(entry: AclEntry) -> bool:
 def has_type(entry: AclEntry) -> bool:
     """Whether its range is an ICMP type and code."""
     return entry.protocol == "1" or (entry.protocol == "58" and entry.cidr6 is not None)
-
-
-def closing_entries(*, ipv6: bool) -> tuple[AclEntry, ...]:
-    """The ``*`` entries that every list has: what no other entry matches is denied."""
-    both = [AclEntry(number=DENY_IPV4, egress=egress, action="deny") for egress in (True, False)]
-    if ipv6:
-        both += [
-            AclEntry(number=DENY_IPV6, egress=egress, action="deny", cidr=None, cidr6="::/0")
-            for egress in (True, False)
-        ]
-    return tuple(sorted(both, key=entry_order))
-
-
-def opening_entries(*, ipv6: bool) -> tuple[AclEntry, ...]:
-    """The entries of a default list that allow everything, beside ``closing_entries``."""
-    both = [AclEntry(number=100, egress=egress, action="allow") for egress in (True, False)]
-    if ipv6:
-        both += [
-            AclEntry(number=101, egress=egress, action="allow", cidr=None, cidr6="::/0") for egress in (True, False)
-        ]
-    return tuple(both)
-
-
-def with_ipv6(acl: NetworkAcl) -> NetworkAcl:
-    """A list of a VPC that has just got its first IPv6 CIDR.
-
-    A default list allows all IPv6 from then on unless its rule 101 is taken; every list denies what no entry matches.
-    """
-    taken = {(entry.number, entry.egress) for entry in acl.entries}
-    wanted = (*(opening_entries(ipv6=True) if acl.is_default else ()), *closing_entries(ipv6=True))
-    added = [entry for entry in wanted if entry.cidr6 and (entry.number, entry.egress) not in taken]
-    return replace(acl, entries=tuple(sorted((*acl.entries, *added), key=entry_order)))

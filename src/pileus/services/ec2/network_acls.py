@@ -9,9 +9,10 @@ from pileus.operations.context import Context
 from pileus.operations.listing import Listing
 from pileus.operations.tags import tag_set, tags_for
 from pileus.records import NetworkAcl
-from pileus.records.network_acl import AclAssociation, AclEntry
+from pileus.records.network_acl import AclAssociation, AclEntry, entry_order
+from pileus.services.ec2.defaults import closing_entries
 from pileus.services.ec2.errors import DependencyViolation, InvalidParameterValue, MalformedId, NotFound
-from pileus.services.ec2.network_acl_entries import closing_entries, draw_entry, has_ports, has_type
+from pileus.services.ec2.network_acl_entries import draw_entry, has_ports, has_type
 from pileus.services.ec2.resources import NETWORK_ACL, VPC
 from pileus.services.ec2.service import ec2
 from pileus.services.ec2.vpc_quotas import NETWORK_ACLS_PER_VPC
@@ -35,7 +36,7 @@ def _draw(_: Context, acl: NetworkAcl) -> dict[str, Any]:
         "VpcId": acl.vpc_id,
         "OwnerId": acl.account,
         "IsDefault": acl.is_default,
-        "Entries": [draw_entry(entry) for entry in acl.entries],
+        "Entries": [draw_entry(entry) for entry in sorted(acl.entries, key=entry_order)],
         "Associations": [
             {
                 "NetworkAclAssociationId": association.id,
@@ -100,7 +101,7 @@ def create_network_acl(context: Context, params: "CreateNetworkAclRequestTypeDef
             region=context.region,
             vpc_id=vpc.id,
             is_default=False,
-            entries=closing_entries(ipv6=bool(vpc.ipv6_blocks)),
+            entries=tuple(closing_entries(ipv6=bool(vpc.ipv6_blocks))),
             tags=tags_for(params, "network-acl"),
         )
     )

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.operations.context import Context
@@ -14,7 +12,7 @@ from pileus.operations.tags import tag_set, tags_for
 from pileus.records import NetworkInterface, SecurityGroup, Vpc
 from pileus.records.security_group import SecurityGroupRule, group_name_scope
 from pileus.services.ec2.arns import arn
-from pileus.services.ec2.defaults import everything_out
+from pileus.services.ec2.defaults import default_egress
 from pileus.services.ec2.errors import (
     DependencyViolation,
     Duplicate,
@@ -174,21 +172,11 @@ def create_security_group(context: Context, params: "CreateSecurityGroupRequestT
             vpc_id=vpc.id,
             name=name,
             description=description,
-            rules=_rules_of_new(vpc),
+            rules=default_egress(vpc),
             tags=tags_for(params, "security-group"),
         )
     )
     return {"GroupId": group.id, "SecurityGroupArn": arn(group, "security-group"), "Tags": tag_set(group.tags)}
-
-
-def _rules_of_new(vpc: Vpc) -> tuple[SecurityGroupRule, ...]:
-    out = everything_out(vpc.account, vpc.region)
-    return (out, everything_out6(vpc.account, vpc.region)) if vpc.ipv6_blocks else (out,)
-
-
-def everything_out6(account: str, region: str) -> SecurityGroupRule:
-    """The second egress rule of new groups in a VPC with IPv6."""
-    return replace(everything_out(account, region), id=new_id("sgr"), cidr=None, cidr6="::/0")
 
 
 def _check_texts(name: str, description: str) -> None:

@@ -2,10 +2,8 @@ import pytest
 from msgspec.structs import replace
 
 from pileus.base.ids import new_id
-from pileus.records import NetworkAcl, Vpc
-from pileus.records.network_acl import AclEntry
+from pileus.records import Vpc
 from pileus.records.vpc import Ipv6Block
-from pileus.services.ec2.network_acl_entries import closing_entries, opening_entries, with_ipv6
 
 
 @pytest.fixture
@@ -243,16 +241,3 @@ async def test_filters(ec2, acl, name, value):
     assert acl in [one["NetworkAclId"] for one in found]
     none = (await ec2("DescribeNetworkAcls", Filters=[{"Name": name, "Values": ["99"]}]))["NetworkAcls"]
     assert none == []
-
-
-def test_a_vpcs_first_ipv6_cidr():
-    base = NetworkAcl(id="acl-1", account="1", region="r", vpc_id="vpc-1", is_default=True, entries=())
-    default = replace(base, entries=(*opening_entries(ipv6=False), *closing_entries(ipv6=False)))
-    wanted = {*opening_entries(ipv6=True), *closing_entries(ipv6=True)}
-    assert set(with_ipv6(default).entries) == wanted
-    assert with_ipv6(with_ipv6(default)) == with_ipv6(default)
-    custom = replace(base, is_default=False, entries=closing_entries(ipv6=False))
-    assert set(with_ipv6(custom).entries) == set(closing_entries(ipv6=True))
-    taken = AclEntry(number=101, egress=False, action="deny", cidr="10.0.0.0/8")
-    mixed = with_ipv6(replace(default, entries=(*default.entries, taken)))
-    assert [one for one in mixed.entries if (one.number, one.egress) == (101, False)] == [taken]
