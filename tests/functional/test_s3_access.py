@@ -111,7 +111,7 @@ async def test_a_policy_for_everybody_needs_the_block_lifted(cloud, s3):
         (policy({**allow("s3:GetObject"), "Resource": "arn:aws:s3:::other/*"}), "MalformedPolicy"),
         (policy(allow("s3:GetObject", principal={"AWS": "nobody"})), "MalformedPolicy"),
         (policy(allow("s3:GetObject", principal={"Service": "logging.s3.amazonaws.com"})), "NotImplemented"),
-        (policy(allow("s3:GetObject", Condition={"StringEquals": {"aws:SourceVpc": "vpc-1"}})), "NotImplemented"),
+        (policy(allow("s3:GetObject", Condition={"StringEquals": {"aws:PrincipalOrgID": "o-1"}})), "NotImplemented"),
         (policy(allow("s3:GetObject", Condition={"Sounds": {"aws:SourceIp": "x"}})), "MalformedPolicy"),
         (policy(allow("s3:GetObject", "/${aws:username}/*")), "NotImplemented"),
     ],

@@ -83,7 +83,7 @@ class Exchange:
 def _head(scope: Scope) -> HttpRequest:
     raw_path = scope.get("raw_path") or scope["path"].encode()
     client = scope.get("client")
-    state = scope.get("state") or {}
+    state: Mapping[str, str] = scope.get("state", {})
     return HttpRequest(
         method=scope["method"],
         path=raw_path.decode("latin-1"),
