@@ -15,6 +15,8 @@ from pileus.hostapi.network_spec import InterfaceSpec, NetworkSpec, RouteSpec, S
 _HOPS = 16
 _ICMP_ANSWERS = {8: 0, 0: 8, 13: 14, 14: 13, 128: 129, 129: 128}
 _SOURCE_PORT = 50000
+_NOWHERE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10")
+"""Addresses that nobody has beyond the cloud (RFC 1918, 3927, 4193, 4291)."""
 
 
 class Place(NamedTuple):
@@ -78,19 +80,21 @@ class _Journey:
     def connects(self, source: str, destination: str, protocol: str, port: int, source_address: str) -> bool:
         number = matching.protocol_number(protocol)
         sender = next((place for place in self._places() if place.interface.interface_id == source), None)
-        if sender is None:
-            arrival = self._enter(Packet(source, destination, number, _SOURCE_PORT, port), is_answer=False)
-        else:
-            own = source_address or _first_address(sender.interface, destination)
-            arrival = own and self._send(sender, Packet(own, destination, number, _SOURCE_PORT, port), is_answer=False)
-        return bool(arrival) and self._answers(arrival, sender)
+        own = source if sender is None else source_address or _first_address(sender.interface, destination)
+        if not own:
+            return False
+        packet = Packet(own, destination, number, _SOURCE_PORT, port)
+        arrival = self._send(sender, packet, is_answer=False) if sender else self._enter(packet, is_answer=False)
+        return arrival is not None and self._answers(arrival, sender, _answer(packet))
 
-    def _answers(self, arrival: Arrival, sender: Place | None) -> bool:
+    def _answers(self, arrival: Arrival, sender: Place | None, expected: Packet) -> bool:
+        """Whether the answer comes back to the sender, and as one to what it asked."""
         self._hops = 0
-        answer = _answer(arrival.packet)
-        place = arrival.place
+        answer, place = _answer(arrival.packet), arrival.place
         back = self._send(place, answer, is_answer=True) if place else self._enter(answer, is_answer=True)
-        return back is not None and (back.place and back.place.interface) == (sender and sender.interface)
+        if back is None or back.packet != expected:
+            return False
+        return (back.place and back.place.interface) == (sender and sender.interface)
 
     def _send(self, sender: Place, packet: Packet, *, is_answer: bool) -> Arrival | None:
         """From an interface, by the routes of its subnet."""
@@ -157,8 +161,8 @@ class _Journey:
         return self._enter(packet, is_answer=is_answer) or self._outside(packet)
 
     def _outside(self, packet: Packet) -> Arrival | None:
-        """Beyond the cloud, unless the address is one of the cloud's own that nobody answers at."""
-        own = (*(pool.cidr for pool in self._spec.pools), *self._spec.ipv6_pools)
+        """Beyond the cloud, unless the address is private, or one of the cloud's own that nobody answers at."""
+        own = (*(pool.cidr for pool in self._spec.pools), *self._spec.ipv6_pools, *_NOWHERE)
         services = {service.address for service in self._spec.services}
         is_own = packet.destination not in services and any(_within(packet.destination, cidr) for cidr in own)
         return None if is_own else Arrival(None, packet)
@@ -240,7 +244,8 @@ def _route(place: Place, destination: str) -> RouteSpec | None:
 def _is_open_to_internet(place: Place) -> bool:
     """Whether connections over IPv6 may begin at the internet's side."""
     tables = (table for table in place.vpc.route_tables if table.route_table_id == place.subnet.route_table)
-    return any(route.kind == "internet" and ":" in route.destination for table in tables for route in table.routes)
+    routes = (route for table in tables for route in table.routes)
+    return place.vpc.internet and any(route.kind == "internet" and ":" in route.destination for route in routes)
 
 
 def _owner(vpc: VpcSpec, address: str) -> Place | None:
