@@ -8,7 +8,7 @@ async with SimulatedCloud(tmp_path) as cloud:
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,7 +61,9 @@ _CLOUD_ID = "simulated"
 class Host:
     """One simulated host: its drivers outlive its agent, which can be killed and started."""
 
-    def __init__(self, name: str, directory: Path, link: Path, clock: Clock, blocks: Blocks) -> None:
+    def __init__(
+        self, name: str, directory: Path, link: Path, clock: Clock, blocks: Blocks, zones: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.images = FakeImages()
         self.hypervisor = FakeHypervisor(clock=clock)
@@ -75,6 +77,7 @@ class Host:
             cloud_id=_CLOUD_ID,
             state_dir=directory / name,
             capacity=Capacity(vcpus=64, memory=64 << 10, disk=4096),
+            zones=zones,
             launch_limit=None,
         )
         self._task: asyncio.Task[None] | None = None
@@ -109,6 +112,7 @@ class SimulatedCloud:
     """Gateway, controllers and hosts over one store. ``directory`` must be short: unix socket paths are.
 
     ``clock`` is that of controllers and hosts. The gateway has the machine's, since clients sign with that.
+    ``zones`` are those that the hosts serve, each its own; without it every host serves all.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class SimulatedCloud:
         *,
         config: Config | None = None,
         hosts: int = 1,
+        zones: Sequence[tuple[str, ...]] = (),
         clock: Clock | None = None,
         store_url: str | None = None,
         durable: bool = False,
@@ -133,7 +138,10 @@ class SimulatedCloud:
         self._controllers: Controllers | None = None
         self._control_task: asyncio.Task[None] | None = None
         self.blocks = memory_blocks(lambda: self.clock.now().timestamp(), grace=self.config.block_grace)
-        self.hosts = [Host(f"host-{n}", directory, self._link_path, self.clock, self.blocks) for n in range(hosts)]
+        self.hosts = [
+            Host(f"host-{n}", directory, self._link_path, self.clock, self.blocks, served)
+            for n, served in enumerate(zones or [()] * hosts)
+        ]
         self.keeper = StorageKeeper(self.store, self.blocks, self._sealer, self.config, self.clock)
         self._storage_task: asyncio.Task[None] | None = None
         self._link: LinkServer | None = None
