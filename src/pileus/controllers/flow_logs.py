@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 import msgspec
 
@@ -67,21 +68,35 @@ class FlowKeeper:
         self._store = store
         self._config = config
         self._clock = clock
+        self._regions = frozenset(region.name for region in config.regions)
         self._open: dict[tuple[str, int], _Interval] = {}
         self._closed: dict[str, int] = {}
         self._begun = self._now()
 
     def take(self, host_id: str, flows: Iterable[FlowObservation]) -> None:
         """What a host saw. It is believed of its own guests' interfaces, and of those that no instance has."""
+        if not flows:
+            return
         view, now = self._store.view(), self._now()
+        known: dict[str, tuple[NetworkInterface, Sequence[FlowLog]] | None] = {}
         for told in flows:
-            interface = view.get(NetworkInterface, told.interface_id)
-            if interface is None or not _is_there(view, interface, host_id):
+            if told.interface_id not in known:
+                known[told.interface_id] = self._logs_of(view, told.interface_id, host_id)
+            found = known[told.interface_id]
+            if found is None or not _is_flow(told):
                 continue
-            for flow_log in logs_of(view, interface):
+            for flow_log in found[1]:
                 if flow_log.wants(accepted=told.accepted):
                     start = self._interval_of(flow_log, told.start, now)
-                    self._open.setdefault((flow_log.id, start), _Interval()).add(interface, told)
+                    self._open.setdefault((flow_log.id, start), _Interval()).add(found[0], told)
+
+    def _logs_of(
+        self, view: View, interface_id: str, host_id: str
+    ) -> tuple[NetworkInterface, Sequence[FlowLog]] | None:
+        interface = view.get(NetworkInterface, interface_id)
+        if interface is None or interface.region not in self._regions or not _is_there(view, interface, host_id):
+            return None
+        return interface, logs_of(view, interface)
 
     async def run(self) -> None:
         """Closes intervals as they end, until cancelled; then what is open is kept as far as it goes."""
@@ -95,7 +110,7 @@ class FlowKeeper:
     async def close_due(self) -> None:
         """Makes batches of the intervals that are over."""
         view, now = self._store.view(), self._now()
-        logs = view.list(FlowLog)
+        logs = [flow_log for flow_log in view.list(FlowLog) if flow_log.region in self._regions]
         for flow_log in logs:
             start = self._closed.setdefault(flow_log.id, self._first(flow_log))
             while start + flow_log.interval + GRACE <= now:
@@ -145,6 +160,17 @@ def logs_of(view: View, interface: NetworkInterface) -> list[FlowLog]:
     """The flow logs of an interface, its subnet and its VPC."""
     resources = (interface.id, interface.subnet_id, interface.vpc_id)
     return [flow_log for resource in resources for flow_log in view.list(FlowLog, resource_id=resource)]
+
+
+def _is_flow(told: FlowObservation) -> bool:
+    """Whether what a host calls addresses are some: it is not to be trusted with that."""
+    try:
+        for address in (told.source, told.destination, told.packet_source, told.packet_destination):
+            if address:
+                ip_address(address)
+    except ValueError:
+        return False
+    return bool(told.source and told.destination)
 
 
 def _is_there(view: View, interface: NetworkInterface, host_id: str) -> bool:

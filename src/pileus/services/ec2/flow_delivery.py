@@ -137,6 +137,9 @@ class FlowDelivery:
             except ObjectsError as error:
                 refused.add(batch.flow_log_id)
                 log.warning("a delivery is tried again", extra={"batch": batch.id, "reason": str(error)})
+            except Exception:
+                refused.add(batch.flow_log_id)
+                log.exception("a delivery failed, and is tried again", extra={"batch": batch.id})
             else:
                 await self._store.submit(lambda tx, batch=batch: _delivered(tx, batch))
 

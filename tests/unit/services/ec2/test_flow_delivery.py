@@ -216,6 +216,7 @@ async def test_only_what_is_wanted_and_of_whom(cloud, create, keeper, saw, objec
     keeper.take(HOST, [saw(accepted=False), saw(interface_id=other), saw(interface_id=other, accepted=False)])
     keeper.take("another-host", [saw(interface_id=other, accepted=False, destination_port=1)])
     keeper.take(HOST, [saw(interface_id="eni-0123456789abcdef0")])
+    keeper.take(HOST, [saw(interface_id=other, accepted=False, source="somewhere", destination="")])
     await over(cloud, keeper)
     (lines,) = (await objects()).values()
     assert lines[1:] == [f"{other} REJECT"]
