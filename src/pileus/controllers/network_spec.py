@@ -66,7 +66,7 @@ def network_spec(view: Reading, host_id: str, config: Config) -> NetworkSpec:
             )
             for vpc_id in vpc_ids
         ),
-        peerings=view.part(f"peerings/{host_id}", lambda view: _peerings(view, vpc_ids)),
+        peerings=view.part(f"peerings/{host_id}", lambda view: _peerings(view, host_id)),
     )
 
 
@@ -90,9 +90,9 @@ def _interfaces(view: Reading, host_id: str) -> Mapping[str, tuple[str, ...]]:
     return {vpc_id: tuple(sorted(ids)) for vpc_id, ids in by_vpc.items()}
 
 
-def _peerings(view: Reading, vpc_ids: Iterable[str]) -> tuple[PeeringSpec, ...]:
+def _peerings(view: Reading, host_id: str) -> tuple[PeeringSpec, ...]:
     found: dict[str, PeeringSpec] = {}
-    here = frozenset(vpc_ids)
+    here = frozenset(view.part(f"interfaces/{host_id}", lambda view: _interfaces(view, host_id)))
     for vpc_id in here:
         for peering in view.list(Peering, vpc_ids=vpc_id):
             if peering.state == "active" and here.issuperset(peering.vpc_ids):
