@@ -120,7 +120,7 @@ def _interfaces(random: Random, cidrs: dict[str, str], number: int) -> Iterator[
             interface_id=f"eni-{number}{host}",
             mac=f"02:00:00:00:{number:02x}:{host:02x}",
             addresses=tuple(addresses),
-            ipv6=(f"2001:db8:{number}:{ord(letter) - 97}::{host}",) if place != 2 else (),
+            ipv6=(f"2001:db8:{number}:{ord(letter) - 96}::{host}",) if place != 2 else (),
             source_dest_check=letter != "c" or random.random() < 0.3,
         )
     if number == 1:
@@ -133,7 +133,7 @@ def _interfaces(random: Random, cidrs: dict[str, str], number: int) -> Iterator[
 def _subnets(random: Random, cidrs: dict[str, str], number: int) -> Iterator[SubnetSpec]:
     for place, (letter, cidr) in enumerate(cidrs.items()):
         acl = random.choice(("acl-a", "acl-b", "acl-c"))
-        yield subnet(cidr, f"rtb-{letter}", acl, subnet_id=subnet_id(cidr), ipv6_cidr=f"2001:db8:{number}:{place}::/64")
+        yield subnet(cidr, f"rtb-{letter}", acl, subnet_id=subnet_id(cidr), ipv6_cidr=f"2001:db8:{number}:{place + 1}::/64")
 
 
 def _tables(
@@ -161,7 +161,7 @@ def _tables(
 
 
 def _groups(random: Random, interfaces: tuple[InterfaceSpec, ...], base: str, number: int) -> Iterator[GroupSpec]:
-    peers = [ANY, ANY6, f"{base}.0.0/24", f"{base}.1.0/24", "203.0.113.0/24", f"2001:db8:{number}::/64", "10.0.0.0/8"]
+    peers = [ANY, ANY6, f"{base}.0.0/24", f"{base}.1.0/24", "203.0.113.0/24", f"2001:db8:{number}:1::/64", "10.0.0.0/8"]
     for name in ("sg-1", "sg-2", "sg-3"):
         members = tuple(
             address

@@ -1,24 +1,37 @@
-"""Which tracked connections are to be forgotten."""
+"""Which tracked connections contradict the present addresses."""
 
 import pytest
 
 from pileus.drivers.network.linux.conntrack import Flow, stale
 
-INWARD = {"203.0.113.5": "10.0.0.5"}
+INWARD = {"203.0.113.10": "10.0.0.5"}
+OUTSIDE = "198.51.100.9"
 
 
 @pytest.mark.parametrize(
-    ("flow", "filters"),
+    "flow",
     [
-        (("192.0.2.1", "203.0.113.5", "10.0.0.5", "192.0.2.1"), set()),
-        (("192.0.2.1", "203.0.113.5", "10.0.0.6", "192.0.2.1"), {"--orig-dst 203.0.113.5 --reply-src 10.0.0.6"}),
-        (("192.0.2.1", "203.0.113.9", "10.0.0.5", "192.0.2.1"), {"--orig-dst 203.0.113.9 --reply-src 10.0.0.5"}),
-        (("10.0.0.5", "192.0.2.1", "192.0.2.1", "203.0.113.5"), set()),
-        (("10.0.0.6", "192.0.2.1", "192.0.2.1", "203.0.113.5"), {"--orig-src 10.0.0.6 --reply-dst 203.0.113.5"}),
-        (("10.0.0.5", "10.0.0.6", "10.0.0.6", "10.0.0.5"), set()),
-        (("10.0.0.7", "10.0.0.6", "10.0.0.6", "10.0.0.7"), {"--orig-src 10.0.0.7"}),
-        (("10.0.0.6", "10.0.0.7", "10.0.0.7", "10.0.0.6"), {"--reply-src 10.0.0.7"}),
+        Flow("10.0.0.5", "10.0.0.6", "10.0.0.6", "10.0.0.5"),
+        Flow(OUTSIDE, "203.0.113.10", "10.0.0.5", OUTSIDE),
+        Flow("10.0.0.5", OUTSIDE, OUTSIDE, "203.0.113.10"),
+        Flow("10.0.0.7", "203.0.113.2", "203.0.113.2", "198.18.0.4"),
+        Flow("2001:db8::5", "2001:db8::6", "2001:db8::6", "2001:db8::5"),
     ],
 )
-def test_flows_by_an_ownership_that_ended_are_forgotten(flow: Flow, filters: set[str]) -> None:
-    assert stale([flow], INWARD, released={"10.0.0.7"}) == filters
+def test_what_agrees_stays(flow: Flow) -> None:
+    assert stale([flow], INWARD, {"10.0.0.9", "2001:db8::9"}) == []
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        Flow(OUTSIDE, "203.0.113.10", "10.0.0.6", OUTSIDE),
+        Flow(OUTSIDE, "203.0.113.11", "10.0.0.5", OUTSIDE),
+        Flow("10.0.0.6", OUTSIDE, OUTSIDE, "203.0.113.10"),
+        Flow("10.0.0.9", "10.0.0.6", "10.0.0.6", "10.0.0.9"),
+        Flow("10.0.0.6", "10.0.0.9", "10.0.0.9", "10.0.0.6"),
+        Flow("2001:db8::9", "2001:db8::6", "2001:db8::6", "2001:db8::9"),
+    ],
+)
+def test_what_goes_on_by_an_ownership_that_ended_is_forgotten(flow: Flow) -> None:
+    assert stale([flow], INWARD, {"10.0.0.9", "2001:db8::9"}) == [flow]
