@@ -20,6 +20,8 @@ from pileus.records.subnet import Subnet
 from pileus.records.vpc import Vpc
 
 _MOST_TRIALS = 600
+FILTERS = frozenset({"ENI_SG_RULES_MISMATCH", "SG_HAS_NO_RULES", "SUBNET_ACL_RESTRICTION"})
+"""The codes of what rules stop, and rules can let pass."""
 
 
 class Cloud(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +68,7 @@ def _trials(
         else:
             own = (received.source,) if received.source else _addresses(view, source, addresses)
         if destination.interfaces:
-            there: Sequence[str] = addresses_of(destination.interfaces)
+            there: Sequence[str] = addresses_of(destination.interfaces, public_first=source.kind == "internet")
         else:
             there = (received.destination,) if received.destination else _addresses(view, destination, addresses)
         for sending, receiving, port in product(
@@ -140,7 +142,8 @@ class _Trial:
             there.appear(self._far_vpc(source), packet)
         reasons = [*there.reasons, *self._misses(there, sender, packet)]
         back = self._walk(there)
-        if there.end is not None and there.packet is not None:
+        # An answer to what only filters stop is looked at too, so that all of them are named.
+        if there.end is not None and there.packet is not None and all(one.code in FILTERS for one in reasons):
             self._go_back(there.end, there.packet.answered(), sender, back)
             reasons += back.reasons
             if not back.reasons and not self._came_home(back, source, sender, packet):

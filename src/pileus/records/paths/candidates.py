@@ -7,7 +7,7 @@ from pileus.records.network_interface import NetworkInterface
 from pileus.records.paths.filters import groups_of
 from pileus.records.paths.routes import destinations
 from pileus.records.prefix_list import PrefixList
-from pileus.records.routing import Lookup, network_acl_of, route_table_of
+from pileus.records.routing import Lookup, network_acl_of, route_table_of, routes_of
 from pileus.records.subnet import Subnet
 
 SOMEBODY = "8.8.8.8"
@@ -56,7 +56,7 @@ def _bounds(view: Lookup, interface: NetworkInterface) -> Iterator[tuple[str, in
             yield entry.cidr, entry.from_port, entry.to_port
     subnet = view.get(Subnet, interface.subnet_id)
     if subnet is not None:
-        for route in route_table_of(view, subnet).routes:
+        for route in routes_of(view, route_table_of(view, subnet)):
             yield from ((cidr, -1, -1) for cidr in destinations(view, route))
 
 

@@ -69,7 +69,8 @@ def destination_of(view: Lookup, question: Question) -> End:
     return end_of(view, question.destination)
 
 
-def addresses_of(interfaces: Sequence[NetworkInterface]) -> tuple[str, ...]:
-    """The addresses under which interfaces are reached, private ones first."""
+def addresses_of(interfaces: Sequence[NetworkInterface], *, public_first: bool) -> tuple[str, ...]:
+    """The addresses under which interfaces are reached."""
     private = [one.address for nic in interfaces for one in nic.addresses]
-    return (*private, *(one.public for nic in interfaces for one in nic.addresses if one.public))
+    public = [one.public for nic in interfaces for one in nic.addresses if one.public]
+    return (*public, *private) if public_first else (*private, *public)

@@ -8,7 +8,7 @@ from pileus.records.network_interface import NetworkInterface
 from pileus.records.paths.model import Direction, Packet
 from pileus.records.prefix_list import PrefixList
 from pileus.records.routing import Lookup
-from pileus.records.security_group import SecurityGroup, SecurityGroupRule
+from pileus.records.security_group import SecurityGroup, SecurityGroupRule, is_stale
 
 _NUMBERS = {"tcp": "6", "udp": "17", "icmp": "1", "icmpv6": "58"}
 
@@ -19,12 +19,12 @@ def groups_of(view: Lookup, interface: NetworkInterface) -> list[SecurityGroup]:
 
 
 def rules_of(
-    groups: Iterable[SecurityGroup], direction: Direction
+    view: Lookup, groups: Iterable[SecurityGroup], direction: Direction
 ) -> Iterator[tuple[SecurityGroup, SecurityGroupRule]]:
-    """Their rules for a direction."""
+    """Their rules for a direction, without those that name a group which is gone or out of reach."""
     for group in groups:
         for rule in group.rules:
-            if rule.egress == (direction == "egress"):
+            if rule.egress == (direction == "egress") and not is_stale(view, rule):
                 yield group, rule
 
 
@@ -33,7 +33,7 @@ def passing_rule(
 ) -> tuple[SecurityGroup, SecurityGroupRule] | None:
     """The first rule of the interface's groups that lets the packet pass, with its group."""
     peer = packet.destination if direction == "egress" else packet.source
-    for group, rule in rules_of(groups_of(view, interface), direction):
+    for group, rule in rules_of(view, groups_of(view, interface), direction):
         if _is_service(rule, packet) and _is_peer(view, rule, peer):
             return group, rule
     return None

@@ -8,7 +8,7 @@ from pileus.records.network_interface import NetworkInterface, PrivateAddress
 from pileus.records.paths.filters import is_in, owns
 from pileus.records.prefix_list import PrefixList
 from pileus.records.route_table import Route, RouteTable
-from pileus.records.routing import Lookup
+from pileus.records.routing import Lookup, routes_of
 from pileus.records.vpc import Vpc
 
 _NETWORKED = frozenset({State.PENDING, State.RUNNING, State.STOPPING, State.SHUTTING_DOWN})
@@ -18,7 +18,7 @@ def best_route(view: Lookup, table: RouteTable, address: str) -> Route | None:
     """The most specific route for an address. Of two with one destination, that of a prefix list gives way."""
     found = [
         ((ip_network(cidr).prefixlen, route.destination == cidr), route)
-        for route in table.routes
+        for route in routes_of(view, table)
         for cidr in destinations(view, route)
         if is_in(address, cidr)
     ]

@@ -67,7 +67,7 @@ class Trail:
             self._add(Step(component=group.id, rule=rule, vpc=interface.vpc_id))
             return
         groups = groups_of(self._view, interface)
-        bare = not any(rules_of(groups, direction))
+        bare = not any(rules_of(self._view, groups, direction))
         self._stop(
             "SG_HAS_NO_RULES" if bare else "ENI_SG_RULES_MISMATCH",
             packet,
