@@ -5,6 +5,7 @@ Everything that ends up in a script or a path passes through here first, so that
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from pileus.drivers.errors import PermanentError
@@ -178,6 +179,7 @@ def _check_subnet(subnet: SubnetSpec, vpc: VpcSpec) -> None:
         raise PermanentError(f"{subnet.subnet_id} is outside of {vpc.vpc_id}")
 
 
+@lru_cache(maxsize=8192)
 def _check_interface(interface: InterfaceSpec, subnet: SubnetSpec) -> None:
     name, network = interface.interface_id, IPv4Network(subnet.cidr)
     if not interface.addresses:
@@ -203,9 +205,15 @@ def _check_interface(interface: InterfaceSpec, subnet: SubnetSpec) -> None:
 def _parse(owner: str, values: Iterable[tuple[Callable[[str], object], str]]) -> None:
     try:
         for parse, value in values:
-            parse(value)
+            _parsed(parse, value)
     except ValueError as error:
         raise PermanentError(f"{owner}: {error}") from error
+
+
+@lru_cache(maxsize=1 << 16)
+def _parsed(parse: Callable[[str], object], value: str) -> None:
+    """Parses what was not parsed before: a change of one rule brings a thousand others along."""
+    parse(value)
 
 
 def _check_ids(owner: str, values: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ then it goes as the namespace's own address on ``EDGE_LINK`` (its transit addres
 import hashlib
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pileus.drivers.errors import PermanentError
 from pileus.hostapi.network_spec import InterfaceSpec, SubnetSpec, VpcSpec
@@ -55,6 +56,7 @@ OWN_TABLE = 900
 """The routing table of what a VPC's namespace itself sends and the main table has no way for."""
 
 
+@lru_cache(maxsize=1 << 14)
 def short_name(prefix: str, resource_id: str) -> str:
     """A link's name (at most 15 characters) for a resource: the prefix and 48 bits of a hash."""
     return prefix + hashlib.sha256(resource_id.encode()).hexdigest()[:12]

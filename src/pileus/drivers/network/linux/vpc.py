@@ -87,6 +87,11 @@ class Vpc:
             return
         if self._applied is None or self._applied[1] != peerings:
             self.doubt()  # a peering's link goes with the end that another VPC's change removes
+        elif _without_rules(self._applied[0]) == _without_rules(vpc) and self.namespace.exists():
+            self._applied = None
+            await self._write_rules(ruleset.tables(vpc))
+            self._applied = (vpc, peerings)
+            return
         self._applied = None
         await self.create()
         await self._make_tables(vpc, peerings)
@@ -245,6 +250,11 @@ class Vpc:
             raise
         (found,) = (entry["map"] for entry in msgspec.json.decode(answer)["nftables"] if "map" in entry)
         return dict(found.get("elem", ()))
+
+
+def _without_rules(vpc: VpcSpec) -> VpcSpec:
+    """What links, routes, names and appliances are made of."""
+    return msgspec.structs.replace(vpc, groups=(), acls=(), prefix_lists=(), captures=())
 
 
 def _managed(vpc: VpcSpec) -> Iterable[InterfaceSpec]:
