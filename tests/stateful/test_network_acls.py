@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pileus.base.config import Config
 from pileus.base.errors import ServiceError
+from pileus.testing.consistency_filters import filter_problems
 from pileus.testing.in_process import DirectCloud
 
 QUOTA = 20
@@ -153,6 +154,10 @@ class Acls(RuleBasedStateMachine):
             vpc = self.listed()[0]["VpcId"]
             self.ids[which] = self.call("CreateNetworkAcl", VpcId=vpc)["NetworkAcl"]["NetworkAclId"]
             self.entries = {key: one for key, one in self.entries.items() if key[0] != acl}
+
+    @invariant()
+    def records_fit_together(self):
+        assert list(filter_problems(self.cloud.store.view())) == []
 
     @invariant()
     def what_is_listed_is_what_was_said(self):

@@ -15,6 +15,7 @@ from pileus.base.config import Config
 from pileus.base.errors import ServiceError
 from pileus.base.ids import new_id
 from pileus.records import PrefixList
+from pileus.testing.consistency_filters import filter_problems
 from pileus.testing.in_process import DirectCloud
 
 GROUPS = ("web", "db")
@@ -219,6 +220,10 @@ class Rules(RuleBasedStateMachine):
         side = "Egress" if told["IsEgress"] else "Ingress"
         peer = names[referenced] if referenced else told.get("CidrIpv4") or told["CidrIpv6"]
         return names[told["GroupId"]], side, told["IpProtocol"], told["FromPort"], told["ToPort"], peer
+
+    @invariant()
+    def records_fit_together(self):
+        assert list(filter_problems(self.cloud.store.view())) == []
 
     @invariant()
     def what_is_listed_is_what_was_said(self):
