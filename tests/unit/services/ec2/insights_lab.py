@@ -172,7 +172,7 @@ def allow(
 ) -> dict[str, Any]:
     """A permission of a security group."""
     peer = {"UserIdGroupPairs": [{"GroupId": group}]} if group else {"IpRanges": [{"CidrIp": cidr or "0.0.0.0/0"}]}
-    ports = {"FromPort": port, "ToPort": port} if port is not None else {}
+    ports = {"FromPort": port or 0, "ToPort": 65535 if port is None else port} if protocol != "-1" else {}
     return {"IpProtocol": protocol, **ports, **peer}
 
 
@@ -186,7 +186,8 @@ def entry(
 ) -> dict[str, Any]:
     """An entry of a network ACL."""
     made: dict[str, Any] = {"Egress": egress, "RuleAction": action, "Protocol": protocol, "CidrBlock": cidr}
-    if ports is not None:
+    if ports is not None or protocol != "-1":
+        ports = ports or (0, 65535)
         made["PortRange"] = {"From": ports[0], "To": ports[1]}
     return made
 
