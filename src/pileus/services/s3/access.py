@@ -230,8 +230,9 @@ def _principals(value: Any) -> tuple[str, ...]:
         raise MalformedPolicy("Invalid principal in policy")
     found: list[str] = []
     for kind, names in cast("dict[str, Any]", value).items():
-        if kind == "Service" and all(name in SERVICES for name in _listed(names)):
-            found.extend(_listed(names))
+        services = [name for name in _listed(names) if isinstance(name, str) and name in SERVICES]
+        if kind == "Service" and services and services == _listed(names):
+            found.extend(services)
             continue
         if kind in {"Service", "Federated"}:
             raise PolicyNotEvaluated(f"Principals of the kind {kind} are not available in this cloud.")

@@ -99,6 +99,23 @@ def test_conditions(operator, key, wanted, given_, holds):
     assert decide(policy({**ALLOW, "Condition": {operator: {key: wanted}}}), request) == ("Allow" if holds else None)
 
 
+def test_the_service_that_delivers_logs():
+    service = "delivery.logs.amazonaws.com"
+    source = {"StringEquals": {"aws:SourceAccount": MINE}, "ArnLike": {"aws:SourceArn": f"arn:aws:logs:*:{MINE}:*"}}
+    allow = policy({**ALLOW, "Principal": {"Service": service}, "Condition": source})
+    known = {"aws:sourceaccount": (MINE,), "aws:sourcearn": (f"arn:aws:logs:us-east-1:{MINE}:x",)}
+    delivery = Request(
+        account=MINE, arn=service, action="s3:GetObject", resource="arn:aws:s3:::b/key", conditions=known
+    )
+    assert decide(allow, delivery) == "Allow"
+    assert decide(allow, ask(account=MINE, **{name.replace(":", "__"): value for name, value in known.items()})) is None
+    assert not is_public(allow)
+    for other in ("logging.s3.amazonaws.com", [], [service, "ec2.amazonaws.com"], [{}]):
+        with pytest.raises(ServiceError) as refusal:
+            policy({**ALLOW, "Principal": {"Service": other}})
+        assert refusal.value.code == "NotImplemented"
+
+
 def test_what_is_public():
     assert is_public(policy(ALLOW))
     assert not is_public(policy({**ALLOW, "Principal": {"AWS": OTHER}}))
@@ -112,7 +129,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["Effect", "Principal", "Action", "Resource", "Condition", "AWS", "x"]), inner
+            st.sampled_from(["Effect", "Principal", "Action", "Resource", "Condition", "AWS", "Service", "x"]), inner
         )
     ),
     max_leaves=8,
