@@ -139,7 +139,7 @@ class TestGuest:
 
     def test_the_console_shows_the_host_key(self, guest: BareGuest) -> None:
         shown = guest.console().split("-----BEGIN SSH HOST KEY KEYS-----")[1].split("-----END")[0].split()
-        assert shown[:2] == host_key(guest).split()[1:]
+        assert " ".join(host_key(guest).split()[1:]) in " ".join(shown)
         assert "-----BEGIN SSH HOST KEY FINGERPRINTS-----" in guest.console()
 
     def test_a_reboot_keeps_files_and_the_host_key(self, guest: BareGuest) -> None:

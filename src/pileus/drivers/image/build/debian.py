@@ -49,6 +49,7 @@ boot
 ENABLED = {
     "cloud-final.service": "cloud-init.target",
     "cloud-init.target": "multi-user.target",
+    "ec2-interfaces.service": "multi-user.target",
     "ec2-login.service": "sysinit.target",
     "ssh.service": "sysinit.target",
     "udev-trigger-rest.service": "multi-user.target",
@@ -86,7 +87,7 @@ class Debian:
         size=4096 * disk.MIB,
         cmdline=f"root=/dev/vda1 rw {CMDLINE}",
         min_memory=256,
-        sources=("debian.py", "files/debian"),
+        sources=("debian.py", "files/debian", "files/shared"),
     )
 
     def packages(self, archive: Archive) -> tuple[Package, ...]:
@@ -99,6 +100,7 @@ class Debian:
         process.run_sync("tar", "-C", str(root), "--xattrs", "--xattrs-include=*", "-xf", str(tar), timeout=600)
 
         work.progress("configuring")
+        install_files(HERE / "files/shared", root)
         install_files(FILES, root)
         _configure(root)
 

@@ -21,8 +21,9 @@ BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net")
 # Both consoles show the boot, /dev/console is the serial one; interfaces keep the names eth0, eth1, …; the time stamp
 # counter is not measured against other clocks, and the kernel's ciphers not against test vectors: both take an
 # emulated guest half a second. Nor is the timer tried out: on a busy host an emulated one misses ticks, and the kernel
-# panics ("IO-APIC + timer doesn't work"). Under KVM it knows that by itself.
-CMDLINE = "console=tty0 console=ttyS0,115200 net.ifnames=0 tsc=reliable no_timer_check cryptomgr.notests"
+# panics ("IO-APIC + timer doesn't work"). Under KVM it knows that by itself. After a panic, which may come before the host
+# can see it, it boots again.
+CMDLINE = "console=tty0 console=ttyS0,115200 net.ifnames=0 tsc=reliable no_timer_check cryptomgr.notests panic=5"
 
 
 def image_package(meta_depends: str) -> str:

@@ -61,7 +61,7 @@ class Tiny:
         size=1024 * disk.MIB,
         cmdline=f"root=/dev/vda {CMDLINE}",
         min_memory=96,
-        sources=("tiny.py", "files/tiny"),
+        sources=("tiny.py", "files/tiny", "files/shared"),
     )
 
     def packages(self, archive: Archive) -> tuple[Package, ...]:
@@ -81,6 +81,7 @@ class Tiny:
         _copy_programs(tree, root)
         kernel.install_modules(MODULES, root)
         _link_applets(root)
+        install_files(HERE / "files/shared", root)
         install_files(HERE / "files/tiny", root)
         _set_modes(root)
 
