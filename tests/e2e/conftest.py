@@ -60,16 +60,16 @@ def ssh_group(ec2: Any) -> str:
 
 
 @pytest.fixture
-def launch(ec2: Any, images: dict[str, str], key: Key, ssh_group: str) -> Iterator[Launcher]:
+def launch(ec2: Any, images: dict[str, str], key: Key, ssh_group: str, machine: Machine) -> Iterator[Launcher]:
     """``launch("tiny", 2, UserData=…)`` → guests, terminated after the test."""
-    launcher = Launcher(ec2, images, key, ssh_group)
+    launcher = Launcher(ec2, images, key, ssh_group, machine)
     yield launcher
     launcher.clean()
 
 
 @pytest.fixture(scope="module")
-def shared_launch(ec2: Any, images: dict[str, str], key: Key, ssh_group: str) -> Iterator[Launcher]:
+def shared_launch(ec2: Any, images: dict[str, str], key: Key, ssh_group: str, machine: Machine) -> Iterator[Launcher]:
     """As ``launch``, for guests that all tests of a module use."""
-    launcher = Launcher(ec2, images, key, ssh_group)
+    launcher = Launcher(ec2, images, key, ssh_group, machine)
     yield launcher
     launcher.clean()

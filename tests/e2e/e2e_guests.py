@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from e2e_machine import Login, eventually
+from e2e_machine import Login, Machine, eventually
 
 
 class Key:
@@ -17,8 +17,9 @@ class Key:
 class Guest:
     """An instance that a test launched."""
 
-    def __init__(self, ec2: Any, instance_id: str, user: str, key: Key) -> None:
+    def __init__(self, ec2: Any, instance_id: str, user: str, key: Key, machine: Machine | None = None) -> None:
         self._ec2 = ec2
+        self._machine = machine
         self.id = instance_id
         self._user = user
         self._key = key
@@ -42,14 +43,25 @@ class Guest:
 
     def login(self, address: str | None = None) -> Login:
         """A login that works already, at its public address or another one."""
-        return Login(self._user, address or self.describe()["PublicIpAddress"], self._key.path).wait()
+        return Login(self._user, address or self.describe()["PublicIpAddress"], self._key.path).wait(
+            explain=self.explain
+        )
+
+    def explain(self) -> str:
+        """What may tell why it can't be reached: its console, and what its host knows of it."""
+        console = self._ec2.get_console_output(InstanceId=self.id, Latest=True).get("Output", "")[-3000:]
+        told = [f"{self.id} is {self.state()}", f"--- its console\n{console}"]
+        if self._machine is not None:
+            told.append(self._machine.traces(self.id))
+        return "\n".join(told)
 
 
 class Launcher:
     """Launches instances and terminates them at the end of the test."""
 
-    def __init__(self, ec2: Any, images: dict[str, str], key: Key, group: str) -> None:
+    def __init__(self, ec2: Any, images: dict[str, str], key: Key, group: str, machine: Machine | None = None) -> None:
         self._ec2 = ec2
+        self._machine = machine
         self._images = images
         self._key = key
         self._group = group
@@ -71,7 +83,8 @@ class Launcher:
     def adopt(self, answer: Any, family: str = "tiny", key: Key | None = None) -> list[Guest]:
         """The guests of a RunInstances that somebody made, from its answer."""
         user = {"tiny": "ec2-user", "debian-12": "admin"}[family]
-        guests = [Guest(self._ec2, one["InstanceId"], user, key or self._key) for one in answer["Instances"]]
+        ids = [one["InstanceId"] for one in answer["Instances"]]
+        guests = [Guest(self._ec2, one, user, key or self._key, self._machine) for one in ids]
         self.launched += guests
         return guests
 

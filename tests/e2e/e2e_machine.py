@@ -70,6 +70,20 @@ class Machine:
         files = sorted((self.root / "logs").glob("*.log")) if self.root.exists() else []
         return "".join(f"\n--- {path.name}\n" + "".join(path.read_text().splitlines(True)[-30:]) for path in files)
 
+    def traces(self, word: str) -> str:
+        """What the host knows: lines of the agent's log with ``word``, its last ones, and the links of all namespaces."""
+        log = self.root / "logs" / "agent.log"
+        lines = log.read_text().splitlines(True) if log.exists() else []
+        about = "".join([line for line in lines if word in line][-30:])
+        found = [f"--- agent on {word}\n{about}--- agent\n{''.join(lines[-30:])}"]
+        for path in sorted(Path("/run/netns").iterdir()):
+            for what in (("-s", "link"), ("route",), ("neighbour",)):
+                done = subprocess.run(
+                    ["ip", "-n", path.name, *what], capture_output=True, text=True, check=False, timeout=30
+                )
+                found.append(f"--- {path.name}: ip {' '.join(what)}\n{done.stdout[-4000:]}{done.stderr}")
+        return "\n".join(found)
+
     def prepare(self, families: tuple[str, ...] = ("tiny", "debian-12"), **settings: Any) -> None:
         """Images (from the cache where it has them) and configuration."""
         (self.root / "images").mkdir(parents=True)
@@ -138,7 +152,17 @@ class Login:
         assert done.returncode == 0, f"{command}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
-    def wait(self, seconds: float = 180.0) -> "Login":
-        """Waits until logging in works."""
-        eventually(lambda: self.try_run("true").returncode == 0, seconds, 0.5)
+    def wait(self, seconds: float = 180.0, explain: Callable[[], str] = lambda: "") -> "Login":
+        """Waits until logging in works. ``explain`` tells why it might not."""
+        said: list[str] = []
+
+        def works() -> bool:
+            done = self.try_run("true")
+            said[:] = [f"{done.returncode} {done.stderr.strip()}"]
+            return done.returncode == 0
+
+        try:
+            eventually(works, seconds, 0.5)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; ssh: {said}\n{explain()}") from error
         return self
