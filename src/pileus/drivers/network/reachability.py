@@ -69,12 +69,13 @@ def owns(interface: InterfaceSpec, address: str) -> bool:
 
 
 class _Journey:
-    """One connection on its way: what interfaces have let pass, and what NAT gateways have translated."""
+    """One connection on its way: what interfaces have let pass, NAT gateways translated, and what left by a gateway."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         self._spec = spec
         self._tracked: set[tuple[str, str, Packet]] = set()
         self._translated: dict[tuple[str, Packet], str] = {}
+        self._left: set[tuple[str, Packet]] = set()
         self._hops = 0
 
     def connects(self, source: str, destination: str, protocol: str, port: int, source_address: str) -> bool:
@@ -158,6 +159,7 @@ class _Journey:
             if route.kind == "egress-only" or packet.source not in outward:
                 return None
             packet = packet._replace(source=outward[packet.source])
+        self._left.add((sender.vpc.vpc_id, packet))
         return self._enter(packet, is_answer=is_answer) or self._outside(packet)
 
     def _outside(self, packet: Packet) -> Arrival | None:
@@ -168,11 +170,13 @@ class _Journey:
         return None if is_own else Arrival(None, packet)
 
     def _enter(self, packet: Packet, *, is_answer: bool) -> Arrival | None:
-        """From a gateway to the interface that has the (public) address."""
+        """From a gateway to the interface that has the (public) address; an answer only to what had left by it."""
         for vpc in self._spec.vpcs:
             inside, receiver = self._addressed(vpc, packet)
             if receiver is None:
                 continue
+            if is_answer and not packet.back and (vpc.vpc_id, _answer(packet)) not in self._left:
+                return None
             if ":" in packet.destination and not is_answer and not _is_open_to_internet(receiver):
                 return None
             if not matching.passes_acl(vpc, receiver.subnet, inside, "ingress"):
