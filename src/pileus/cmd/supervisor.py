@@ -36,10 +36,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
 class Keeper:
     """Runs one child for ever, in a thread; one that ends is started again, more slowly if it keeps ending."""
 
-    def __init__(self, name: str, argv: list[str], log_file: Path, listener: int, stopping: threading.Event) -> None:
+    def __init__(
+        self, name: str, argv: list[str], log_file: Path, listener: int, alive: int, stopping: threading.Event
+    ) -> None:
         self._argv = [str(listener) if word == LISTENER else word for word in argv]
         self._log_file = log_file
-        self._listener = listener
+        self._inherited = (listener, alive)
         self._stopping = stopping
         self._process: subprocess.Popen[bytes] | None = None
         self.thread = threading.Thread(target=self._keep, name=name, daemon=True)
@@ -54,7 +56,7 @@ class Keeper:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(self._listener,),
+                    pass_fds=self._inherited,
                     start_new_session=True,
                 )
             self._process.wait()
@@ -74,22 +76,44 @@ class Keeper:
             process.wait()
 
 
+def _after_the_last_children(path: Path) -> int:
+    """Waits until the children of a supervisor that was killed, which end with it, are gone; they hold the API's address.
+
+    Returns the descriptor of the lock by which that is known: whoever inherits it holds it.
+
+    Raises:
+        TimeoutError: one of them does not end.
+    """
+    alive = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _GRACE
+    while True:
+        try:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"a process of an earlier supervisor still has {path}") from None
+            time.sleep(0.02)
+        else:
+            return alive
+
+
 def supervise(plan: dict[str, Any]) -> None:
     """Runs the plan's children until SIGTERM or SIGINT. Guests run on after that.
 
     Raises:
-        BlockingIOError: another supervisor has this data directory. OSError: the address is taken.
+        BlockingIOError: another supervisor has this data directory. OSError: the address is taken. TimeoutError: as said there.
     """
     root = Path(plan["root"])
     # By this lock others know that we run, and as which process. It is not for others to take.
     lock = os.open(root / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    alive = _after_the_last_children(root / "children.lock")
     listener = listening_socket(plan["listen"], plan["port"])
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     keepers = [
-        Keeper(name, argv, root / "logs" / f"{name}.log", listener.fileno(), stopping)
+        Keeper(name, argv, root / "logs" / f"{name}.log", listener.fileno(), alive, stopping)
         for name, argv in plan["children"].items()
     ]
     for keeper in keepers:
@@ -104,5 +128,7 @@ if __name__ == "__main__":
         supervise(json.loads(sys.argv[1]))
     except BlockingIOError:
         sys.exit("The cloud in this data directory is running already.")
+    except TimeoutError as error:
+        sys.exit(f"The cloud can't be started yet: {error}")
     except OSError as error:
         sys.exit(f"The API's address can't be had: {error}")
