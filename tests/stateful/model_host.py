@@ -11,7 +11,7 @@ from pileus.hostapi.spec import GuestSpec, HostSpec
 class ModelHost:
     """Guests and volumes of one host. ``said`` are all observations that it ever made, for repeating them late.
 
-    ``keeps_disks`` are guests that do not let their disks go when they are asked to.
+    ``keeps_disks`` are guests that do not let their disks and interfaces go when they are asked to.
     """
 
     def __init__(self, name: str) -> None:
@@ -46,30 +46,43 @@ class ModelHost:
                     self.troubles[id_] = Trouble(boot=spec.boot, detail="broken", permanent=True)
                 case "start" if trouble is None or trouble.boot != spec.boot:
                     disks = tuple(disk.volume_id for disk in spec.disks)
+                    nics = tuple(nic.interface_id for nic in spec.nics)
                     self.guests[id_] = GuestState(
-                        instance_id=id_, boot=spec.boot, reset=spec.reset, running=True, volumes=disks
+                        instance_id=id_,
+                        boot=spec.boot,
+                        reset=spec.reset,
+                        running=True,
+                        volumes=disks,
+                        interfaces=nics,
                     )
                 case "reset":
                     self.guests[id_] = replace(state, reset=spec.reset, impaired=False)
                 case "press" | "cut":
-                    self.guests[id_] = replace(state, running=False, impaired=False, cause="asked", volumes=())
+                    self.guests[id_] = replace(
+                        state, running=False, impaired=False, cause="asked", volumes=(), interfaces=()
+                    )
                 case "remove":
                     del self.guests[id_]
                 case "rest" if state is not None and state.running and state.boot == spec.boot and spec.power == "on":
-                    self.guests[id_] = replace(state, volumes=self._disks_after(spec, state))
+                    self.guests[id_] = replace(
+                        state,
+                        volumes=self._after(spec, state.volumes, [disk.volume_id for disk in spec.disks]),
+                        interfaces=self._after(spec, state.interfaces, [nic.interface_id for nic in spec.nics]),
+                    )
 
-    def _disks_after(self, spec: GuestSpec, state: GuestState) -> tuple[str, ...]:
+    def _after(self, spec: GuestSpec, held: tuple[str, ...], wanted: list[str]) -> tuple[str, ...]:
         """What a running guest holds once it was asked to let go and to take."""
-        wanted = [disk.volume_id for disk in spec.disks]
         stubborn = spec.instance_id in self.keeps_disks
-        kept = [one for one in state.volumes if one in wanted or (stubborn and one not in spec.torn_out)]
+        kept = [one for one in held if one in wanted or (stubborn and one not in spec.torn_out)]
         return (*kept, *(one for one in wanted if one not in kept))
 
     def turn_off(self, instance_id: str, cause: str) -> None:
         """A running guest ends by itself."""
         state = self.guests.get(instance_id)
         if state is not None and state.running:
-            self.guests[instance_id] = replace(state, running=False, impaired=False, cause=cause, volumes=())
+            self.guests[instance_id] = replace(
+                state, running=False, impaired=False, cause=cause, volumes=(), interfaces=()
+            )
 
     def panic(self, instance_id: str) -> None:
         """A running guest runs on, dead."""

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 from pileus.controllers.reading import Reading
+from pileus.controllers.vpc_names import local_hostname
 from pileus.hostapi.spec import MetadataInterface, MetadataSpec
 from pileus.records import Instance, NetworkInterface, SecurityGroup, Subnet, Vpc
-from pileus.records.dns_names import private_name, public_name_in
+from pileus.records.dns_names import public_name_in
 from pileus.records.instance import StoreDisk, store_serial
 
 
 def metadata_spec(view: Reading, instance: Instance, interfaces: Sequence[NetworkInterface]) -> MetadataSpec:
     """The metadata of an instance with these interfaces, the primary one first."""
     options = instance.metadata
-    drawn = tuple(_interface(view, index, interface) for index, interface in enumerate(interfaces))
+    drawn = tuple(_interface(view, interface) for interface in interfaces)
     hidden = options.tags == "disabled"
     return MetadataSpec(
         instance_id=instance.id,
@@ -52,7 +53,7 @@ def _store_name(volume_id: str, disk: StoreDisk) -> str:
     return disk.device_name or f"disk/by-id/virtio-{store_serial(volume_id)}"
 
 
-def _interface(view: Reading, index: int, interface: NetworkInterface) -> MetadataInterface:
+def _interface(view: Reading, interface: NetworkInterface) -> MetadataInterface:
     subnet = view.get(Subnet, interface.subnet_id)
     vpc = view.get(Vpc, interface.vpc_id)
     assert subnet is not None, f"{interface.id} is in a subnet that is gone"
@@ -61,14 +62,14 @@ def _interface(view: Reading, index: int, interface: NetworkInterface) -> Metada
     return MetadataInterface(
         mac=interface.mac,
         interface_id=interface.id,
-        index=index,
+        index=interface.device_index,
         subnet_id=subnet.id,
         subnet_cidr=subnet.cidr,
         vpc_id=vpc.id,
         vpc_cidrs=tuple(cidr for _, cidr in vpc.cidrs),
         owner_id=interface.account,
         private_addresses=tuple(one.address for one in interface.addresses),
-        local_hostname=private_name(interface.region, interface.private_address),
+        local_hostname=local_hostname(view, vpc, interface),
         public_addresses=tuple((one.public, one.address) for one in interface.addresses if one.public),
         public_hostname=public_name_in(vpc, interface) or None,
         subnet_ipv6_cidr=subnet.ipv6_block.cidr if subnet.ipv6_block and interface.ipv6_addresses else None,

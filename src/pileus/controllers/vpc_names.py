@@ -1,6 +1,6 @@
 """The names in a VPC, and what its DHCP hands out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -8,13 +8,13 @@ import msgspec
 from pileus.base.config import Config, api_address, s3_address
 from pileus.controllers.reading import Reading
 from pileus.hostapi.network_spec import DhcpSpec, HostEntry
-from pileus.records import DhcpOptions, NetworkInterface, Vpc, VpcEndpoint
-from pileus.records.dns_names import private_domain, private_name, public_name
+from pileus.records import Address, DhcpOptions, Instance, NetworkInterface, Peering, Vpc, VpcEndpoint
+from pileus.records.dns_names import gives_names, private_domain, private_name, public_name_at, resource_name
 from pileus.records.endpoint_services import GLOBAL_NAMES, SERVICES, endpoint_dns_names, named
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface's names. ``private`` and ``public`` are by private address."""
+    """An interface's names. ``private`` and ``public`` are by private address; ``hostname`` has no domain."""
 
     hostname: str
     private: Mapping[str, tuple[str, ...]]
@@ -23,19 +23,31 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def names_of(view: Reading, vpc: Vpc, interface: NetworkInterface) -> Names:
-    """The names of an interface."""
+    """The names of an interface. Without the VPC's two DNS attributes it has but a host name."""
+    instance = view.get(Instance, interface.instance_id) if interface.instance_id else None
+    if instance is None or interface.device_index != 0:
+        instance = None  # resource names mean an instance's first interface
+    by_resource = instance is not None and instance.hostname_type == "resource-name"
     own = private_name(vpc.region, interface.private_address)
+    hostname = instance.id if instance is not None and by_resource else own.partition(".")[0]
+    if not gives_names(vpc):
+        return Names(hostname=hostname, private={}, public={})
     private: dict[str, tuple[str, ...]] = {
         one.address: (private_name(vpc.region, one.address),) for one in interface.addresses
     }
-    if interface.instance_id:
-        private[interface.private_address] += (f"{interface.instance_id}.{private_domain(vpc.region)}",)
-    public = {
-        one.address: (public_name(vpc.region, one.public),)
-        for one in interface.addresses
-        if one.public and vpc.dns_hostnames
-    }
-    return Names(hostname=own.partition(".")[0], private=private, public=public)
+    resource = (resource_name(vpc.region, instance.id),) if instance is not None else ()
+    if instance is not None and instance.resource_name_dns_a:
+        names = (*resource, own) if by_resource else (own, *resource)
+        private[interface.private_address] = names
+    public = {one.address: (name,) for one in interface.addresses if (name := public_name_at(vpc, vpc.region, one))}
+    ipv6 = resource if instance is not None and instance.resource_name_dns_aaaa else ()
+    return Names(hostname=hostname, private=private, public=public, ipv6=ipv6)
+
+
+def local_hostname(view: Reading, vpc: Vpc, interface: NetworkInterface) -> str:
+    """The whole host name that a guest is told: in the domain of the VPC's DHCP options, if they have one."""
+    domain = dhcp(view, vpc).domain or private_domain(vpc.region)
+    return f"{names_of(view, vpc, interface).hostname}.{domain.split()[0]}"
 
 
 def dhcp(view: Reading, vpc: Vpc) -> DhcpSpec:
@@ -69,7 +81,39 @@ def hosts_of(view: Reading, vpc: Vpc, config: Config) -> tuple[HostEntry, ...]:
     entries |= {name: public[service.target] for service in SERVICES.values() for name in service.dns_names(vpc.region)}
     for endpoint in view.list(VpcEndpoint, vpc_id=vpc.id):
         entries |= _names_of_endpoint(view, endpoint)
+    entries |= _reverse_names(view, vpc.region)
+    for peer in _resolved_peers(view, vpc):
+        entries |= view.part(f"public-names/{peer}", lambda view, peer=peer: _public_names(view, peer))
     return tuple(HostEntry(name=name, addresses=addresses) for name, addresses in sorted(entries.items()))
+
+
+def _reverse_names(view: Reading, region: str) -> Mapping[str, tuple[str, ...]]:
+    """The names that owners gave to their Elastic IPs, for reverse queries."""
+    found: dict[str, tuple[str, ...]] = {}
+    for address in view.list(Address, ptr_region=region):
+        name = (address.ptr or "").removesuffix(".")
+        found[name] = (*found.get(name, ()), address.public_address)
+    return found
+
+
+def _resolved_peers(view: Reading, vpc: Vpc) -> Iterator[str]:
+    """The VPCs whose public names mean private addresses in this one."""
+    for peering in view.list(Peering, vpc_ids=vpc.id):
+        sides = (peering.requester, peering.accepter)
+        here, there = sides if peering.requester.vpc_id == vpc.id else reversed(sides)
+        if peering.state == "active" and here.resolves:
+            yield there.vpc_id
+
+
+def _public_names(view: Reading, vpc_id: str) -> Mapping[str, tuple[str, ...]]:
+    """The public names of a VPC's interfaces with their private addresses."""
+    vpc = view.get(Vpc, vpc_id)
+    return {
+        name: (one.address,)
+        for interface in view.list(NetworkInterface, vpc_id=vpc_id)
+        for one in interface.addresses
+        if vpc is not None and (name := public_name_at(vpc, vpc.region, one))
+    }
 
 
 def _names_of_endpoint(view: Reading, endpoint: VpcEndpoint) -> Mapping[str, tuple[str, ...]]:

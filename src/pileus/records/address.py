@@ -28,7 +28,13 @@ class Address(Tagged, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "address"
-    indexes: ClassVar[tuple[str, ...]] = ("public_address", "interface_id", "instance_id", "transfer_source")
+    indexes: ClassVar[tuple[str, ...]] = (
+        "public_address",
+        "interface_id",
+        "instance_id",
+        "transfer_source",
+        "ptr_region",
+    )
     touches: ClassVar[tuple[str, ...]] = ("instance_id", "interface_id")
 
     public_address: str
@@ -47,6 +53,11 @@ class Address(Tagged, frozen=True, kw_only=True):
     def transfer_source(self) -> str | None:
         """Who has offered it, or had it before."""
         return self.transfer.source if self.transfer else None
+
+    @property
+    def ptr_region(self) -> str | None:
+        """Its region where it has a reverse name."""
+        return self.region if self.ptr else None
 
     def unbound(self) -> "Address":
         """The same Elastic IP, associated with nothing."""

@@ -5,6 +5,7 @@ Every line of ``problems`` is something that must never be so, not even in passi
 """
 
 from collections.abc import Iterator
+from ipaddress import IPv6Network
 
 from pileus.base.config import Config
 from pileus.records import (
@@ -29,6 +30,7 @@ from pileus.records.security_group import group_name_scope
 from pileus.records.subnet import is_usable, subnet_scope
 from pileus.scheduler.request import request_of
 from pileus.store import View
+from pileus.testing.consistency_filters import filter_problems
 
 _HOLDS_CAPACITY = frozenset({State.PENDING, State.RUNNING, State.STOPPING})
 _HOLDS_NONE = frozenset({State.STOPPED, State.TERMINATED})
@@ -46,6 +48,7 @@ def problems(view: View, config: Config) -> list[str]:
         *_snapshots(view),
         *_images(view, config),
         *_claims(view, config),
+        *filter_problems(view),
     ]
 
 
@@ -61,7 +64,12 @@ def unsettled(view: View) -> list[str]:
     wiping = [f"{one.id} waits for {one.wiping}" for one in view.list(Instance) if one.wiping]
     pending = [f"{one.id} is pending" for one in view.list(Snapshot) if one.state == "pending" and not one.writing]
     making = [f"{one.id} is being made" for one in view.list(Image, making="yes")]
-    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view), *pending, *making]
+    moving = [
+        f"{one.id} is {one.attachment.status} at {one.instance_id}"
+        for one in view.list(NetworkInterface)
+        if one.attachment is not None and one.attachment.status != "attached"
+    ]
+    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view), *moving, *pending, *making]
 
 
 def _volumes_on_the_way(view: View) -> Iterator[str]:
@@ -113,7 +121,7 @@ def _equipment(view: View, one: Instance) -> Iterator[str]:
     """What an instance that is not terminated must have."""
     interfaces = view.list(NetworkInterface, instance_id=one.id)
     indexes = sorted(each.attachment.device_index for each in interfaces if each.attachment)
-    if not indexes or indexes != list(range(len(indexes))):
+    if not indexes or indexes[0] != 0 or len(set(indexes)) < len(indexes):
         yield f"{one.id} ({one.state}) has interfaces at {indexes}"
     if one.host_id is None:
         yield f"{one.id} ({one.state}) has no host"
@@ -137,12 +145,21 @@ def _interfaces(view: View) -> Iterator[str]:
             for address in one.claimed
             if view.owner_of(subnet_scope(one.subnet_id), address) != one.id
         )
+        yield from _prefixes(one, subnet)
         instance = view.get(Instance, one.instance_id) if one.instance_id else None
         if one.instance_id and (instance is None or instance.state is State.TERMINATED):
             yield f"{one.id} is attached to {one.instance_id}, which is gone"
         running = instance is not None and instance.state is not State.STOPPED
         for each in one.addresses:
             yield from _public_address(view, one, each, running=running)
+
+
+def _prefixes(one: NetworkInterface, subnet: Subnet | None) -> Iterator[str]:
+    """IPv6 addresses and prefixes that are not of the subnet's block."""
+    block = subnet.ipv6_block if subnet else None
+    networks = [IPv6Network(text) for text in (*one.ipv6_addresses, *one.ipv6_prefixes)]
+    if networks and (block is None or not all(each.subnet_of(IPv6Network(block.cidr)) for each in networks)):
+        yield f"{one.id} has {networks}, which are not in its subnet"
 
 
 def _public_address(view: View, one: NetworkInterface, each: PrivateAddress, *, running: bool) -> Iterator[str]:

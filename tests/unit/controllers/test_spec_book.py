@@ -66,6 +66,7 @@ async def test_every_change_reaches_the_host_as_if_all_were_computed_anew(cloud,
     await check(cloud, session)
     await call("ec2", "ModifyInstanceAttribute", InstanceId=two, Groups=[group])
     await check(cloud, session)
+    enter(two, State.RUNNING)
     address = await call("ec2", "AllocateAddress", Domain="vpc")
     for instance in (one, two):
         await call("ec2", "AssociateAddress", AllocationId=address["AllocationId"], InstanceId=instance)

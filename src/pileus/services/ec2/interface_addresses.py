@@ -6,7 +6,7 @@ Called by everything that makes or changes interfaces.
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from pileus.base.errors import ServiceError
 from pileus.catalogue import InstanceType
 from pileus.records import NetworkInterface, Subnet
 from pileus.records.network_interface import PrivateAddress
-from pileus.records.subnet import is_usable, subnet_scope
+from pileus.records.subnet import SubnetReservation, is_usable, subnet_scope
 from pileus.services.ec2.errors import (
     InsufficientFreeAddressesInSubnet,
     InvalidParameterCombination,
@@ -231,10 +231,11 @@ def _take_ipv6(tx: Transaction, subnet: Subnet, holder: str, wanted: str | None)
             raise AddressInUse(f"Address {wanted} is in use.")
         _claim(tx, subnet, wanted, holder)
         return wanted
+    reserved = _reservations(tx, subnet, 6)
     for _ in range(_GUESSES):
         address = network[secrets.randbelow(network.num_addresses)]
         free = tx.owner_of(scope, str(address)) is None and tx.owner_of(scope, _prefix_around(str(address))) is None
-        if free and _is_usable_ipv6(network, address):
+        if free and _is_usable_ipv6(network, address) and _use_of(IPv6Network(address), reserved) is None:
             tx.claim(scope, str(address), holder)
             return str(address)
     raise InsufficientFreeAddressesInSubnet(f"There are not enough free IPv6 addresses in subnet '{subnet.id}'.")
@@ -268,16 +269,30 @@ def _take_ipv4_prefix(tx: Transaction, subnet: Subnet, holder: str, wanted: str 
 
 
 def _free_ipv4_prefix(tx: Transaction, subnet: Subnet) -> IPv4Network:
+    """A free /28, out of the reservations for prefixes first."""
     network = IPv4Network(subnet.cidr)
     if network.prefixlen < IPV4_PREFIX:
         taken = tx.claims(subnet_scope(subnet.id))
+        reserved = _reservations(tx, subnet, 4)
         # The first and the last /28 have reserved addresses.
         blocks = list(network.subnets(new_prefix=IPV4_PREFIX))[1:-1]
-        start = secrets.randbelow(len(blocks)) if blocks else 0
-        for prefix in (*blocks[start:], *blocks[:start]):
+        secrets.SystemRandom().shuffle(blocks)
+        inside = [one for one in blocks if _use_of(one, reserved) == "prefix"]
+        for prefix in (*inside, *(one for one in blocks if _use_of(one, reserved) is None)):
             if not any(str(address) in taken for address in prefix):
                 return prefix
     raise InsufficientCidrBlocks("The specified subnet does not have enough free cidr blocks to satisfy the request.")
+
+
+def _reservations(tx: Transaction, subnet: Subnet, version: int) -> list[tuple[IPv4Network | IPv6Network, str]]:
+    """The subnet's reservations of one family, and what each is for."""
+    found = ((ip_network(one.cidr), one.use) for one in tx.list(SubnetReservation, subnet_id=subnet.id))
+    return [(network, use) for network, use in found if network.version == version]
+
+
+def _use_of(block: IPv4Network | IPv6Network, reserved: Sequence[tuple[IPv4Network | IPv6Network, str]]) -> str | None:
+    """What a block is reserved for, wholly or in part; None when it is not."""
+    return next((use for network, use in reserved if network.overlaps(block)), None)
 
 
 def _take_ipv6_prefix(tx: Transaction, subnet: Subnet, holder: str, wanted: str | None) -> str:
@@ -296,14 +311,23 @@ def _take_ipv6_prefix(tx: Transaction, subnet: Subnet, holder: str, wanted: str 
             raise AddressInUse(f"Address {wanted} is in use.")
         _claim(tx, subnet, wanted, holder)
         return wanted
-    blocks = 1 << (IPV6_PREFIX - network.prefixlen)
-    for _ in range(_GUESSES):
-        number = 1 + secrets.randbelow(blocks - 2)
-        prefix = str(IPv6Network((int(network.network_address) + (number << (128 - IPV6_PREFIX)), IPV6_PREFIX)))
-        if prefix not in used:
-            tx.claim(scope, prefix, holder)
-            return prefix
+    reserved = _reservations(tx, subnet, 6)
+    inside = [one for one, use in reserved if use == "prefix"]
+    for number in range(_GUESSES):
+        within = inside[number % len(inside)] if inside and number < _GUESSES // 2 else network
+        prefix = _random_prefix(within)
+        taken = str(prefix) in used or prefix.network_address == network.network_address
+        if not taken and (within is not network or _use_of(prefix, reserved) is None):
+            tx.claim(scope, str(prefix), holder)
+            return str(prefix)
     raise InsufficientCidrBlocks("The specified subnet does not have enough free cidr blocks to satisfy the request.")
+
+
+def _random_prefix(network: IPv4Network | IPv6Network) -> IPv6Network:
+    """A /80 that overlaps a network."""
+    blocks = 1 << max(IPV6_PREFIX - network.prefixlen, 0)
+    start = int(network.network_address) + (secrets.randbelow(blocks) << (128 - IPV6_PREFIX))
+    return IPv6Network((start, IPV6_PREFIX), strict=False)
 
 
 def check_counts_of_type(interface: NetworkInterface | None, wanted: Wanted, type_: InstanceType) -> None:

@@ -110,9 +110,9 @@ async def test_after_it_the_instance_has_an_address_of_the_pool_again(ec2, alloc
 
 async def test_moving_between_running_instances(cloud, ec2, refused, allocate, running, launch):
     other = (await launch())["InstanceId"]
-    assert await refused("AssociateAddress", AllocationId=await allocate(), InstanceId=other) == "InvalidInstanceID"
-    cloud.enter(other, State.RUNNING)
     first = await allocate()
+    assert await refused("AssociateAddress", AllocationId=first, InstanceId=other) == "InvalidInstanceID"
+    cloud.enter(other, State.RUNNING)
     await ec2("AssociateAddress", AllocationId=first, InstanceId=running)
     code = await refused("AssociateAddress", AllocationId=first, InstanceId=other, AllowReassociation=False)
     assert code == "Resource.AlreadyAssociated"
