@@ -3,12 +3,13 @@
 from pileus.operations.context import Context
 from pileus.records import PrefixList, RouteTable, SecurityGroup
 from pileus.records.routing import LOCAL
+from pileus.records.security_group import rule_weight
 from pileus.services.ec2.vpc_quotas import ROUTES_PER_TABLE, RULES_PER_GROUP
 
 
-def weight(context: Context, prefix_list_id: str | None) -> int:
-    """How much a rule or route counts that names this prefix list, or none."""
-    found = context.view.get(PrefixList, prefix_list_id) if prefix_list_id else None
+def weight(context: Context, destination: str) -> int:
+    """How much a route of this destination counts."""
+    found = context.view.get(PrefixList, destination)
     return found.max_entries if found is not None else 1
 
 
@@ -35,9 +36,10 @@ def check_growth(context: Context, prefix_list: PrefixList, max_entries: int) ->
     for table in context.tx.list(RouteTable, prefix_lists=prefix_list.id):
         times = table.prefix_lists.count(prefix_list.id)
         ROUTES_PER_TABLE.check(route_weights(context, table, prefix_list.address_family), more * times)
+    family = 4 if prefix_list.address_family == "IPv4" else 6
     for group in context.tx.list(SecurityGroup, prefix_lists=prefix_list.id):
         for egress in (True, False):
             rules = [rule for rule in group.rules if rule.egress == egress]
             times = sum(rule.prefix_list_id == prefix_list.id for rule in rules)
             if times:
-                RULES_PER_GROUP.check(sum(weight(context, rule.prefix_list_id) for rule in rules), more * times)
+                RULES_PER_GROUP.check(sum(rule_weight(context.view, rule, family) for rule in rules), more * times)
