@@ -53,7 +53,12 @@ def failures(output: bytes) -> str:
     except ValueError:
         return output.decode()
     tasks = [task for one in told["plays"] for task in one["tasks"]]
-    failed = [(task["task"]["name"], host) for task in tasks for host in task["hosts"].values() if host.get("failed")]
+    failed = [
+        {"task": task["task"]["name"]} | {key: value for key, value in host.items() if key != "invocation"}
+        for task in tasks
+        for host in task["hosts"].values()
+        if host.get("failed")
+    ]
     return json.dumps(failed, indent=1)[:6000]
 
 
