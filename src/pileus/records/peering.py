@@ -1,5 +1,6 @@
 """VPC peering connections."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Literal
 
@@ -20,6 +21,7 @@ class PeeringSide(msgspec.Struct, frozen=True, kw_only=True):
 class Peering(Tagged, frozen=True, kw_only=True):
     """A peering; its own account and region are the requester's, and both sides see it.
 
+    ``tags`` are the requester's, ``accepter_tags`` the accepter's: each side sees its own.
     ``expires`` is when an unanswered request ends (a week); ``ended`` when it came to its last state.
     """
 
@@ -33,6 +35,7 @@ class Peering(Tagged, frozen=True, kw_only=True):
     state: Literal["pending-acceptance", "active", "rejected", "expired", "deleted", "failed"] = "pending-acceptance"
     message: str = ""
     ended: datetime | None = None
+    accepter_tags: Mapping[str, str] = {}
 
     @property
     def vpc_ids(self) -> tuple[str, str]:
@@ -43,3 +46,11 @@ class Peering(Tagged, frozen=True, kw_only=True):
     def accepter_account(self) -> str:
         """The account that may accept it."""
         return self.accepter.account
+
+    def is_requester(self, account: str, region: str) -> bool:
+        """Whether an account sees it as the requester in a region. One that peers two VPCs of its own there does."""
+        return (self.requester.account, self.requester.region) == (account, region)
+
+    def tags_for(self, account: str, region: str) -> Mapping[str, str]:
+        """The tags that an account sees in a region."""
+        return self.tags if self.is_requester(account, region) else self.accepter_tags

@@ -62,7 +62,9 @@ def make_interface(
         auto_public=auto_public,
         primary_ipv6=primary_ipv6,
     )
-    wanted = with_subnet_defaults(subnet, wanted or Wanted())
+    wanted = wanted or Wanted()
+    if requester_id is None:
+        wanted = with_subnet_defaults(subnet, wanted)
     return context.tx.put(take_all(context.tx, subnet, bare, wanted))
 
 

@@ -1,7 +1,9 @@
 """VPC peering connections: listing them, and what both sides need. Asking, answering and ending are in ``peerings_life``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from pileus.operations.context import Context
 from pileus.operations.filters import Field
@@ -43,6 +45,31 @@ def one_peering(context: Context, id_: str) -> Peering:
     return find_peerings(context, [id_])[0]
 
 
+def retag_peering(context: Context, id_: str, retag: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
+    """Changes the tags of the caller's side. Raises MalformedId, NotFound."""
+    peering = one_peering(context, id_)
+    after = retag(peering.tags_for(context.account, context.region))
+    if peering.is_requester(context.account, context.region):
+        context.tx.put(replace(peering, tags=after))
+    else:
+        context.tx.put(replace(peering, accepter_tags=after))
+
+
+def accepted_here(context: Context) -> list[Peering]:
+    """The peerings that the caller's VPCs here are asked for by others."""
+    offered = context.view.list(Peering, accepter_account=context.account)
+    return [
+        peering
+        for peering in offered
+        if is_mine(context, peering.accepter) and not peering.is_requester(context.account, context.region)
+    ]
+
+
+def _seen(context: Context, peerings: Iterable[Peering]) -> list[Peering]:
+    """The same with the tags of the caller's side, for filters."""
+    return [replace(one, tags=one.tags_for(context.account, context.region)) for one in peerings]
+
+
 def status_code(peering: Peering, context: Context) -> str:
     """Its state; a request is over the moment its week is."""
     overdue = peering.state == "pending-acceptance" and peering.expires <= context.now
@@ -79,26 +106,21 @@ def _draw_side(context: Context, peering: Peering, side: PeeringSide) -> dict[st
 
 
 def draw_peering(context: Context, peering: Peering) -> dict[str, Any]:
-    """A peering as answers have it. Its tags are the requester's."""
+    """A peering as answers have it, with the tags of the caller's side."""
     return {
         "VpcPeeringConnectionId": peering.id,
         "RequesterVpcInfo": _draw_side(context, peering, peering.requester),
         "AccepterVpcInfo": _draw_side(context, peering, peering.accepter),
         "Status": {"Code": status_code(peering, context), "Message": _message(context, peering)},
         "ExpirationTime": peering.expires if peering.state == "pending-acceptance" else None,
-        "Tags": tag_set(peering.tags) if peering.account == context.account else [],
+        "Tags": tag_set(peering.tags_for(context.account, context.region)),
     }
 
 
 def _rows(context: Context) -> Iterable[Peering]:
     """Those that the caller's VPCs here ask for, and those that they are asked for."""
     asked = context.view.list(Peering, account=context.account, region=context.region)
-    offered = context.view.list(Peering, accepter_account=context.account)
-    known = {peering.id for peering in asked}
-    more = [
-        one for one in offered if one.id not in known and is_mine(context, one.accepter) and one.state not in {"failed"}
-    ]
-    return [*asked, *more]
+    return _seen(context, [*asked, *(one for one in accepted_here(context) if one.state != "failed")])
 
 
 def _cidrs(pick: str) -> Field[Peering]:
@@ -115,7 +137,7 @@ PEERINGS = Listing(
     draw=draw_peering,
     cached=False,
     ids="VpcPeeringConnectionIds",
-    find=find_peerings,
+    find=lambda context, ids: _seen(context, find_peerings(context, ids)),
     rows=_rows,
     filters={
         "accepter-vpc-info.cidr-block": _cidrs("accepter"),

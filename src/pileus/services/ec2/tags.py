@@ -13,7 +13,8 @@ from pileus.operations.tags import merged, parse_tags
 from pileus.records import SecurityGroup
 from pileus.records.tagged import Tagged
 from pileus.services.ec2.errors import InvalidParameterValue, MalformedId
-from pileus.services.ec2.resources import RESOURCES
+from pileus.services.ec2.peerings import accepted_here, retag_peering
+from pileus.services.ec2.resources import PEERING, RESOURCES
 from pileus.services.ec2.security_group_rules import group_with_rule
 from pileus.services.ec2.service import ec2
 
@@ -58,6 +59,9 @@ def _retag(context: Context, ids: Iterable[str], retag: Retag) -> None:
         if prefix == _RULE_PREFIX:
             _retag_rule(context, id_, retag)
             continue
+        if prefix == PEERING.prefix:
+            _retag_peering(context, id_, retag)
+            continue
         record = _find(context, prefix, id_)
         context.tx.put(replace(record, tags=retag(record.tags)))
 
@@ -68,6 +72,14 @@ def _find(context: Context, prefix: str, id_: str) -> Tagged:
         raise InvalidID(f"The ID '{id_}' is not valid")
     try:
         return resource.one(context, id_)
+    except MalformedId as error:
+        raise InvalidID(f"The ID '{id_}' is not valid") from error
+
+
+def _retag_peering(context: Context, id_: str, retag: Retag) -> None:
+    """Each side has tags of its own."""
+    try:
+        retag_peering(context, id_, retag)
     except MalformedId as error:
         raise InvalidID(f"The ID '{id_}' is not valid") from error
 
@@ -124,6 +136,9 @@ def _entries(context: Context) -> Iterable[TagEntry]:
         for record in context.view.list(resource.kind, account=context.account, region=context.region):
             for key, value in record.tags.items():
                 yield TagEntry(key, record.id, resource.type, value)
+    for peering in accepted_here(context):
+        for key, value in peering.accepter_tags.items():
+            yield TagEntry(key, peering.id, PEERING.type, value)
     for group in context.view.list(SecurityGroup, account=context.account, region=context.region):
         for rule in group.rules:
             for key, value in rule.tags.items():

@@ -82,6 +82,18 @@ async def test_its_interface_is_managed(cloud, lab, subnet):
     assert await lab.refused("DeleteSubnet", SubnetId=subnet) == "DependencyViolation"
 
 
+async def test_it_has_no_ipv6_address(lab):
+    await lab.call("AssociateVpcCidrBlock", VpcId=lab.vpc_id, AmazonProvidedIpv6CidrBlock=True)
+    (vpc,) = (await lab.call("DescribeVpcs", VpcIds=[lab.vpc_id]))["Vpcs"]
+    six = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+    made = await lab.call("CreateSubnet", VpcId=lab.vpc_id, CidrBlock="10.0.8.0/24", Ipv6CidrBlock=six)
+    subnet = made["Subnet"]["SubnetId"]
+    await lab.call("ModifySubnetAttribute", SubnetId=subnet, AssignIpv6AddressOnCreation={"Value": True})
+    await lab.nat(subnet)
+    (interface,) = (await lab.call("DescribeNetworkInterfaces"))["NetworkInterfaces"]
+    assert interface["Ipv6Addresses"] == []
+
+
 async def test_without_a_way_out_a_public_gateway_fails(cloud, lab, subnet):
     nat, address = await public(lab, subnet)
     failed = await shown(lab, nat)

@@ -201,3 +201,21 @@ async def test_filters(mine, theirs, peering):
             assert len(found["VpcPeeringConnections"]) == 1, name
         found = await mine.call("DescribeVpcPeeringConnections", Filters=[{"Name": name, "Values": ["x"]}])
         assert found["VpcPeeringConnections"] == []
+
+
+async def test_each_side_has_tags_of_its_own(mine, theirs, peering):
+    for lab, value in ((mine, "requester"), (theirs, "accepter")):
+        await lab.call("CreateTags", Resources=[peering], Tags=[{"Key": "side", "Value": value}])
+    for lab, value in ((mine, "requester"), (theirs, "accepter")):
+        assert (await seen(lab, peering))["Tags"] == [{"Key": "side", "Value": value}]
+        for wanted in ("requester", "accepter"):
+            filters = [{"Name": "tag:side", "Values": [wanted]}]
+            found = await lab.call("DescribeVpcPeeringConnections", Filters=filters)
+            assert len(found["VpcPeeringConnections"]) == (wanted == value)
+        (told,) = (await lab.call("DescribeTags"))["Tags"]
+        assert (told["ResourceId"], told["Value"]) == (peering, value)
+    await theirs.call("AcceptVpcPeeringConnection", **named(peering))
+    await theirs.call("DeleteTags", Resources=[peering])
+    assert ((await seen(mine, peering))["Tags"], (await seen(theirs, peering))["Tags"]) != ([], [])
+    assert (await seen(theirs, peering))["Tags"] == []
+    assert await mine.refused("CreateTags", Resources=["pcx-x"], Tags=[{"Key": "a"}]) == "InvalidID"
