@@ -81,15 +81,19 @@ class Scribe:
         region = config.region(interface.region)
         self._known = {s3_address(region): "S3", api_address(region): "AMAZON"}
         self._pools = [ip_network(pool) for pool in region.public_pool]
+        self._own = frozenset(interface.private_addresses)
+        self._prefixes = [ip_network(cidr) for cidr in (*interface.ipv4_prefixes, *interface.ipv6_prefixes)]
+        self._primary = {4: interface.private_address, 6: next(iter(interface.ipv6_addresses), "")}
         self._routes: Sequence[tuple[_Network, str]] | None = None
 
     def flow(self, flow: Flow) -> str:
         """The line of a flow."""
         seen = flow.seen
+        source, destination = self._ends(seen)
         values = {
             **self._constant,
-            "srcaddr": seen.source,
-            "dstaddr": seen.destination,
+            "srcaddr": source,
+            "dstaddr": destination,
             "srcport": str(seen.source_port),
             "dstport": str(seen.destination_port),
             "protocol": str(seen.protocol),
@@ -116,6 +120,24 @@ class Scribe:
     def status(self, status: Literal["NODATA", "SKIPDATA"], start: int, end: int) -> str:
         """The line of an interval in which nothing was seen, or not all that was could be kept."""
         return self._line({**self._constant, "start": str(start), "end": str(end), "log-status": status})
+
+    def _ends(self, seen: FlowObservation) -> tuple[str, str]:
+        """Source and destination as records show them.
+
+        At the interface's own end its primary address stands for every address that is not its own, and where traffic
+        comes in for its other IPv4 addresses, too: see "Flow log limitations" in the VPC user guide.
+        """
+        if not seen.ingress:
+            return (seen.source if self._is_own(seen.source) else self._instead_of(seen.source)), seen.destination
+        if ":" in seen.destination and self._is_own(seen.destination):
+            return seen.source, seen.destination
+        return seen.source, self._instead_of(seen.destination)
+
+    def _is_own(self, address: str) -> bool:
+        return address in self._own or any(ip_address(address) in prefix for prefix in self._prefixes)
+
+    def _instead_of(self, address: str) -> str:
+        return self._primary[6 if ":" in address else 4] or address
 
     def _line(self, values: Mapping[str, str]) -> str:
         return " ".join(values.get(name) or _ABSENT for name in self._fields)

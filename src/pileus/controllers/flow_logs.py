@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 
 import msgspec
 
@@ -17,7 +17,7 @@ from pileus.base.config import Config
 from pileus.base.ids import new_id
 from pileus.controllers.flow_lines import Flow, Scribe, flow_key
 from pileus.hostapi.observation import FlowObservation
-from pileus.records import FlowBatch, FlowLog, Instance, NetworkInterface
+from pileus.records import FlowBatch, FlowLog, Instance, NetworkInterface, Subnet, Vpc
 from pileus.records.flow_log import fields_of
 from pileus.store import Store, Transaction, View
 
@@ -32,6 +32,26 @@ MOST_WAITING = 256
 """Batches of one log that wait for delivery; after that the oldest are dropped."""
 
 _LOOK_EVERY = 5.0
+_UDP = 17
+_DHCP = ({67, 68}, {67})
+_DHCP6 = frozenset({546, 547})
+_LINK_LOCAL = frozenset(
+    {"169.254.169.254", "169.254.169.253", "169.254.169.123", "fd00:ec2::254", "fd00:ec2::253", "fd00:ec2::123"}
+)
+
+
+class _Watched(msgspec.Struct):
+    """An interface with its flow logs. ``apart`` are the addresses with which its traffic is not recorded."""
+
+    interface: NetworkInterface
+    logs: Sequence[FlowLog]
+    apart: frozenset[str]
+
+    def leaves_out(self, told: FlowObservation) -> bool:
+        """Whether it is traffic that no flow log records."""
+        ports = {told.source_port, told.destination_port}
+        dhcp = told.protocol == _UDP and (ports in _DHCP or ports <= _DHCP6)
+        return dhcp or told.source in self.apart or told.destination in self.apart
 
 
 class _Seen(msgspec.Struct):
@@ -78,25 +98,23 @@ class FlowKeeper:
         if not flows:
             return
         view, now = self._store.view(), self._now()
-        known: dict[str, tuple[NetworkInterface, Sequence[FlowLog]] | None] = {}
+        known: dict[str, _Watched | None] = {}
         for told in flows:
             if told.interface_id not in known:
-                known[told.interface_id] = self._logs_of(view, told.interface_id, host_id)
-            found = known[told.interface_id]
-            if found is None or not _is_flow(told):
+                known[told.interface_id] = self._watched(view, told.interface_id, host_id)
+            watched = known[told.interface_id]
+            if watched is None or not _is_flow(told) or watched.leaves_out(told):
                 continue
-            for flow_log in found[1]:
+            for flow_log in watched.logs:
                 if flow_log.wants(accepted=told.accepted):
                     start = self._interval_of(flow_log, told.start, now)
-                    self._open.setdefault((flow_log.id, start), _Interval()).add(found[0], told)
+                    self._open.setdefault((flow_log.id, start), _Interval()).add(watched.interface, told)
 
-    def _logs_of(
-        self, view: View, interface_id: str, host_id: str
-    ) -> tuple[NetworkInterface, Sequence[FlowLog]] | None:
+    def _watched(self, view: View, interface_id: str, host_id: str) -> "_Watched | None":
         interface = view.get(NetworkInterface, interface_id)
         if interface is None or interface.region not in self._regions or not _is_there(view, interface, host_id):
             return None
-        return interface, logs_of(view, interface)
+        return _Watched(interface, logs_of(view, interface), unrecorded(view, interface))
 
     async def run(self) -> None:
         """Closes intervals as they end, until cancelled; then what is open is kept as far as it goes."""
@@ -160,6 +178,17 @@ def logs_of(view: View, interface: NetworkInterface) -> list[FlowLog]:
     """The flow logs of an interface, its subnet and its VPC."""
     resources = (interface.id, interface.subnet_id, interface.vpc_id)
     return [flow_log for resource in resources for flow_log in view.list(FlowLog, resource_id=resource)]
+
+
+def unrecorded(view: View, interface: NetworkInterface) -> frozenset[str]:
+    """The addresses of the VPC's own services: traffic with them is not recorded (see "Flow log limitations").
+
+    They are the metadata, time and DNS services, and the router of the subnet.
+    """
+    vpc, subnet = view.get(Vpc, interface.vpc_id), view.get(Subnet, interface.subnet_id)
+    resolvers = {str(IPv4Network(cidr)[2]) for _, cidr in vpc.cidrs} if vpc is not None else set[str]()
+    router = {str(IPv4Network(subnet.cidr)[1])} if subnet is not None else set[str]()
+    return _LINK_LOCAL | resolvers | router
 
 
 def _is_flow(told: FlowObservation) -> bool:

@@ -106,7 +106,9 @@ async def over(cloud, keeper, seconds=60):
 
 async def test_a_flow_becomes_an_object(cloud, create, keeper, saw, objects, interface):
     made, begun = await create(), int(cloud.clock.now().timestamp())
-    keeper.take(HOST, [saw(), saw(accepted=False, ingress=True, destination_port=23, flags=2)])
+    eni, address = interface["NetworkInterfaceId"], interface["PrivateIpAddress"]
+    back = {"source": "198.51.100.9", "destination": address}
+    keeper.take(HOST, [saw(), saw(accepted=False, ingress=True, destination_port=23, **back)])
     await over(cloud, keeper)
     ((key, lines),) = (await objects()).items()
     account, at = cloud.account, cloud.clock.now()
@@ -115,14 +117,13 @@ async def test_a_flow_becomes_an_object(cloud, create, keeper, saw, objects, int
         f"{account}_vpcflowlogs_us-east-1_{made}_{at:%Y%m%dT%H%MZ}_[0-9a-f]{{8}}\\.log\\.gz",
         key,
     )
-    eni, address = interface["NetworkInterfaceId"], interface["PrivateIpAddress"]
-    head = f"2 {account} {eni} {address} 198.51.100.9 40000"
+    head = f"2 {account} {eni}"
     tail = f"6 10 1000 {begun} {begun + 30}"
     assert lines == [
         "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action "
         "log-status",
-        f"{head} 443 {tail} ACCEPT OK",
-        f"{head} 23 {tail} REJECT OK",
+        f"{head} {address} 198.51.100.9 40000 443 {tail} ACCEPT OK",
+        f"{head} 198.51.100.9 {address} 40000 23 {tail} REJECT OK",
     ]
     assert cloud.store.view().list(FlowBatch) == []
     assert cloud.store.view().get(FlowLog, made).delivered == "SUCCESS"
@@ -167,6 +168,9 @@ async def test_all_fields(cloud, create, keeper, saw, objects, interface):
             saw(destination=inside, protocol=17, flags=0),
             saw(ingress=True, source="203.0.113.5", destination=mine, packet_source="203.0.113.5"),
             saw(source="2001:db8::5", destination="2001:db8::6"),
+            # Neither is the interface's own: the primary address stands for it.
+            saw(source="192.0.2.7"),
+            saw(ingress=True, source="192.0.2.7", destination="10.99.0.1"),
         ],
     )
     await over(cloud, keeper)
@@ -179,7 +183,42 @@ async def test_all_fields(cloud, create, keeper, saw, objects, interface):
         f"{front} 0 IPv4 {mine} {inside} {here} - - egress 1 - -",
         f"{front} 2 IPv4 203.0.113.5 {mine} {here} EC2 - ingress - - -",
         f"{front} 2 IPv6 2001:db8::5 2001:db8::6 {here} - - egress - - -",
+        f"{front} 2 IPv4 192.0.2.7 198.51.100.9 {here} - - egress 8 - -",
+        f"{front} 2 IPv4 192.0.2.7 10.99.0.1 {here} - - ingress - - -",
     ]
+
+
+async def test_the_interfaces_end_is_shown_as_its_primary_address(cloud, ec2, create, keeper, saw, objects, interface):
+    await create(LogFormat="${srcaddr} ${dstaddr} ${pkt-srcaddr} ${pkt-dstaddr}")
+    eni, mine = interface["NetworkInterfaceId"], interface["PrivateIpAddress"]
+    more = await ec2("AssignPrivateIpAddresses", NetworkInterfaceId=eni, SecondaryPrivateIpAddressCount=1)
+    second = more["AssignedPrivateIpAddresses"][0]["PrivateIpAddress"]
+    far = "198.51.100.9"
+    keeper.take(HOST, [
+        saw(ingress=True, source=far, destination=second),
+        saw(source=second, destination=far),
+        saw(source="192.0.2.7", destination=far),
+    ])  # fmt: skip
+    await over(cloud, keeper)
+    (lines,) = (await objects()).values()
+    assert lines[1:] == [
+        f"{far} {mine} {far} {second}",
+        f"{second} {far} {second} {far}",
+        f"{mine} {far} 192.0.2.7 {far}",
+    ]
+
+
+async def test_services_of_the_vpc_are_left_out(cloud, create, keeper, saw, objects):
+    await create(LogFormat="${dstaddr} ${log-status}")
+    apart = ["169.254.169.254", "169.254.169.253", "169.254.169.123", "fd00:ec2::254", "172.31.0.2", "172.31.0.1"]
+    dhcp = [
+        saw(protocol=17, source_port=68, destination_port=67),
+        saw(protocol=17, source_port=546, destination_port=547),
+    ]
+    keeper.take(HOST, [*dhcp, *(saw(destination=address) for address in apart), saw(source="172.31.0.2", ingress=True)])
+    await over(cloud, keeper)
+    (lines,) = (await objects()).values()
+    assert lines[1:] == ["- NODATA"]
 
 
 async def test_flows_add_up_in_the_interval(cloud, create, keeper, saw, objects):
