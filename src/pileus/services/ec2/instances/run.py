@@ -184,7 +184,9 @@ def _refuse_placement(placement: Mapping[str, Any]) -> None:
 def _refuse_dedicated(context: Context, nic: Nic) -> None:
     vpc = context.view.get(Vpc, nic.subnet.vpc_id)
     if vpc is not None and vpc.tenancy != "default":
-        raise Unsupported(f"Instances with the tenancy '{vpc.tenancy}' of {vpc.id} are not available in this cloud yet.")
+        raise Unsupported(
+            f"Instances with the tenancy '{vpc.tenancy}' of {vpc.id} are not available in this cloud yet."
+        )
 
 
 def _check_choices(params: Mapping[str, Any]) -> None:
