@@ -9,6 +9,7 @@ import msgspec
 from pileus.base.process import ProcessError
 from pileus.drivers.network.linux import conntrack, links, nft, ruleset, tap, topology
 from pileus.drivers.network.linux.appliance import Appliance
+from pileus.drivers.network.linux.capture import Capture
 from pileus.drivers.network.linux.dnsmasq import Dnsmasq
 from pileus.drivers.network.linux.links import Link, State
 from pileus.drivers.network.linux.names import (
@@ -22,6 +23,7 @@ from pileus.drivers.network.linux.names import (
 )
 from pileus.drivers.network.linux.namespace import ROUTER_SETTINGS, Namespace, write_settings
 from pileus.hostapi.network_spec import InterfaceSpec, PeeringSpec, VpcSpec
+from pileus.hostapi.observation import FlowObservation
 
 _SETTINGS = (
     # Taps made from now on answer ARP for their guest's neighbours. Sources are checked by the rules, by tap.
@@ -61,6 +63,7 @@ class Vpc:
         self.namespace = Namespace(name)
         self._dnsmasq = Dnsmasq(directory, self.namespace, upstream)
         self._around = around
+        self._capture = Capture(self.namespace)
         self._tables: tuple[nft.Table, ...] | None = None
         """What the kernel's tables are known to be; None until this process has written them."""
         self._links: State | None = None
@@ -150,6 +153,12 @@ class Vpc:
         """How many packets came in by the interface's link. Raises OSError when it is not there."""
         name = tap_name(interface_id)
         return await self.namespace.call(lambda: tap.received(name))
+
+    async def flows(self, now: int) -> list[FlowObservation]:
+        """What was captured in the minute that is over, once. ``now``: Unix seconds."""
+        if self._applied is None or not self.namespace.exists():
+            return []
+        return await self._capture.collect(self._applied[0], now)
 
     async def listen(self, address: str, port: int) -> socket.socket:
         """A listening socket in the namespace. Raises OSError when the address is not one of the namespace's."""
