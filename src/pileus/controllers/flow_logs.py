@@ -138,7 +138,7 @@ class FlowKeeper:
                 first = max(start, self._begun, int(flow_log.created.timestamp()))
                 await self._keep(flow_log, interval, first, end)
                 start = end
-        there = {flow_log.id for flow_log in logs}
+        there = {flow_log.id for flow_log in self._store.view().list(FlowLog)}
         self._open = {key: interval for key, interval in self._open.items() if key[0] in there}
         self._closed = {id_: end for id_, end in self._closed.items() if id_ in there}
 

@@ -1,5 +1,6 @@
 """From what a host saw to the object in the bucket."""
 
+import asyncio
 import gzip
 import re
 
@@ -13,6 +14,7 @@ from pileus.hostapi.observation import FlowObservation
 from pileus.operations.context import Environment
 from pileus.records import FlowBatch, FlowLog, NetworkInterface, Subnet
 from pileus.services.ec2.flow_delivery import FlowDelivery
+from pileus.testing.clock import ManualClock
 from pileus.testing.in_process import HOST
 
 
@@ -333,6 +335,40 @@ async def test_what_nobody_takes_is_dropped_after_an_hour(cloud, create, keeper,
     cloud.clock.advance(3601)
     await delivery.deliver()
     assert cloud.store.view().list(FlowBatch) == []
+
+
+class Standing(ManualClock):
+    """Time does not pass."""
+
+    async def sleep(self, seconds):
+        await asyncio.Event().wait()
+
+
+async def test_what_is_open_is_kept_when_the_controllers_end(cloud, create, saw):
+    await create(LogFormat="${srcport} ${log-status}")
+    keeper = FlowKeeper(cloud.store, cloud.config, Standing(cloud.clock.now()))
+    running = asyncio.create_task(keeper.run())
+    await asyncio.sleep(0)
+    keeper.take(HOST, [saw(source_port=7)])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [batch.lines for batch in cloud.store.view().list(FlowBatch)] == [("7 OK",)]
+
+
+async def test_delivery_follows_what_is_recorded(cloud, create, keeper, saw, delivery, objects):
+    cloud.clock.sleep = Standing().sleep
+    await create(LogFormat="${srcport} ${log-status}")
+    running = asyncio.create_task(delivery.run())
+    for port in (1, 2):
+        keeper.take(HOST, [saw(source_port=port)])
+        await over(cloud, keeper)
+        async with asyncio.timeout(10):
+            while cloud.store.view().list(FlowBatch):
+                await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    told = [line for lines in (await objects()).values() for line in lines]
+    assert {"1 OK", "2 OK"} <= set(told)
 
 
 async def test_batches_do_not_pile_up(cloud, create, keeper, saw, monkeypatch):
