@@ -40,7 +40,7 @@ class InvalidStateTransition(ServiceError):
 
 
 class PeeringAlreadyExists(ServiceError):
-    """The two VPCs are peered, or one has asked for it."""
+    """The two VPCs are peered already, by another request."""
 
     code = "VpcPeeringConnectionAlreadyExists"
 
@@ -51,7 +51,10 @@ class PeeringAlreadyExists(ServiceError):
     taggable=("vpc-peering-connection",),
 )
 def create_peering(context: Context, params: "CreateVpcPeeringConnectionRequestTypeDef") -> dict[str, Any]:
-    """Asks the owner of another VPC for a peering. One that can't be is made, too, and has failed."""
+    """Asks the owner of another VPC for a peering. One that can't be is made, too, and has failed.
+
+    Who asks again is told of the same request. The other side may ask as well; only one of the two can be accepted.
+    """
     vpc = VPC.one(context, params["VpcId"])
     peer_id = params.get("PeerVpcId")
     if not peer_id:
@@ -61,10 +64,9 @@ def create_peering(context: Context, params: "CreateVpcPeeringConnectionRequestT
         raise Unsupported("The parameter requesterPeeringConnectionOptions is not available in this cloud.")
     requester = PeeringSide(vpc_id=vpc.id, account=context.account, region=context.region)
     accepter = _accepter(context, params, peer_id)
-    live = [one for one in context.tx.list(Peering, vpc_ids=vpc.id) if status_code(one, context) in _LIVE]
-    for one in live:
-        if peer_id in one.vpc_ids and peer_id != vpc.id:
-            raise PeeringAlreadyExists(f"The VPCs {vpc.id} and {peer_id} have the peering connection {one.id} already.")
+    for one in context.tx.list(Peering, vpc_ids=vpc.id):
+        if one.vpc_ids == (vpc.id, peer_id) and status_code(one, context) in _LIVE:
+            return {"VpcPeeringConnection": draw_peering(context, one)}
     mine = context.tx.list(Peering, account=context.account, region=context.region)
     OUTSTANDING_PEERINGS.check(sum(status_code(one, context) == "pending-acceptance" for one in mine))
     possible = _possible(context, vpc, accepter)
@@ -144,6 +146,8 @@ def accept_peering(context: Context, params: "AcceptVpcPeeringConnectionRequestT
         raise InvalidStateTransition(f"The VPCs of the peering {peering.id} can't be peered any more.")
     for vpc in (first, second):
         present = context.tx.list(Peering, vpc_ids=vpc.id)
+        if any(one.state == "active" and set(one.vpc_ids) == set(peering.vpc_ids) for one in present):
+            raise PeeringAlreadyExists(f"The vpc peering connection identified by {peering.id} already exists.")
         ACTIVE_PEERINGS_PER_VPC.check(sum(one.state == "active" for one in present))
     after = context.tx.put(replace(peering, state="active", message="Active"))
     drawn = draw_peering(context, after)

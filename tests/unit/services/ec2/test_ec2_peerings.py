@@ -141,9 +141,21 @@ async def test_unknown_vpcs(mine, theirs):
     assert code == "InvalidParameterValue"
 
 
-async def test_only_one_between_two_vpcs(mine, theirs, peering):
-    back = {"VpcId": theirs.vpc_id, "PeerVpcId": mine.vpc_id, "PeerOwnerId": mine.cloud.account}
-    assert await theirs.refused("CreateVpcPeeringConnection", **back) == "VpcPeeringConnectionAlreadyExists"
+async def test_who_asks_again_is_told_of_the_same_request(mine, theirs, peering):
+    assert await ask(mine, theirs) == peering
+    await theirs.call("AcceptVpcPeeringConnection", **named(peering))
+    assert await ask(mine, theirs) == peering
+    assert await state(mine, peering) == "active"
+
+
+async def test_two_vpcs_are_peered_once(mine, theirs, peering):
+    back = await ask(theirs, mine)
+    assert back != peering
+    await theirs.call("AcceptVpcPeeringConnection", **named(peering))
+    assert await mine.refused("AcceptVpcPeeringConnection", **named(back)) == "VpcPeeringConnectionAlreadyExists"
+    await mine.call("DeleteVpcPeeringConnection", **named(peering))
+    await mine.call("AcceptVpcPeeringConnection", **named(back))
+    assert await state(theirs, back) == "active"
 
 
 async def test_across_regions(cloud, mine):
