@@ -156,12 +156,12 @@ async def test_what_is_kept_and_what_goes_with_the_instance(cloud, ec2, refused,
     change = {"AttachmentId": attachment, "DeleteOnTermination": True}
     await ec2("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=gone, Attachment=change)
     cloud.enter(id_, State.SHUTTING_DOWN)
-    cloud.store.transact(
-        lambda tx: tx.put(
-            replace(tx.get(Instance, id_), state=State.TERMINATED, ended=cloud.clock.now(), block_devices=())
-        )
-    )
-    cloud.store.transact(lambda tx: interfaces.let_go(tx, id_))
+
+    def end(tx):
+        tx.put(replace(tx.get(Instance, id_), host_id=None))
+        instances.settle(tx, id_, cloud.placement, cloud.clock.now())
+
+    cloud.store.transact(end)
     assert (await interface(ec2, kept))["Status"] == "available"
     assert (
         await refused("DescribeNetworkInterfaces", NetworkInterfaceIds=[gone]) == "InvalidNetworkInterfaceID.NotFound"
