@@ -13,6 +13,7 @@ from pileus.records import SecurityGroup, Vpc
 from pileus.records.security_group import SecurityGroupRule, rule_weight
 from pileus.services.ec2.errors import (
     InvalidParameterCombination,
+    InvalidParameterValue,
     MalformedId,
     MissingParameter,
     NotFound,
@@ -50,7 +51,7 @@ Rules = Sequence[SecurityGroupRule]
 
 
 class InvalidPermissionDuplicate(ServiceError):
-    """The group has the rule, or the call names it twice."""
+    """The group has the rule."""
 
     code = "InvalidPermission.Duplicate"
 
@@ -86,13 +87,18 @@ def _parsed(
     )
 
 
-def _with_rules(context: Context, group: SecurityGroup, rules: Rules) -> SecurityGroup:
-    """The group with these rules instead. Raises InvalidPermissionDuplicate, LimitExceeded."""
-    known: set[tuple[object, ...]] = set()
+def _with_rules(context: Context, group: SecurityGroup, rules: Rules, new: Rules) -> SecurityGroup:
+    """The group with these rules instead, of which some are new.
+
+    Raises InvalidParameterValue, InvalidPermissionDuplicate, LimitExceeded.
+    """
+    named = {rule.match for rule in new}
+    if len(named) < len(new):
+        raise InvalidParameterValue("The same permission must not appear multiple times")
+    fresh = {rule.id for rule in new}
     for rule in rules:
-        if rule.match in known:
+        if rule.id not in fresh and rule.match in named:
             raise InvalidPermissionDuplicate(f'the specified rule "{spelled(rule)}" already exists')
-        known.add(rule.match)
     for egress in (False, True):
         for family in (4, 6):
             before, after = (
@@ -107,7 +113,7 @@ def _with_rules(context: Context, group: SecurityGroup, rules: Rules) -> Securit
 def _authorize(context: Context, params: Mapping[str, Any], *, egress: bool) -> dict[str, Any]:
     group = group_of(context, params)
     rules = _parsed(context, group, params, egress=egress)
-    context.tx.put(_with_rules(context, group, (*group.rules, *rules)))
+    context.tx.put(_with_rules(context, group, (*group.rules, *rules), rules))
     return {"Return": True, "SecurityGroupRules": [draw_rule(context.view, group, rule) for rule in rules]}
 
 
@@ -250,7 +256,8 @@ def modify_rules(context: Context, params: "ModifySecurityGroupRulesRequestTypeD
     for update in params["SecurityGroupRules"]:
         rule = _rule_of(group, update["SecurityGroupRuleId"])
         changed[rule.id] = _modified(context, group, rule, update.get("SecurityGroupRule", {}))
-    context.tx.put(_with_rules(context, group, [changed.get(rule.id, rule) for rule in group.rules]))
+    rules = [changed.get(rule.id, rule) for rule in group.rules]
+    context.tx.put(_with_rules(context, group, rules, list(changed.values())))
     return {"Return": True}
 
 

@@ -183,6 +183,9 @@ async def test_duplicates_and_limits(ec2, refused, create):
         await refused("AuthorizeSecurityGroupIngress", GroupId=web, IpPermissions=[again])
         == "InvalidPermission.Duplicate"
     )
+    twice = [ssh("10.0.0.0/8"), ssh("10.0.0.1/8", Description="other words")]
+    code = await refused("AuthorizeSecurityGroupIngress", GroupId=web, IpPermissions=twice)
+    assert code == "InvalidParameterValue"
     await ec2("AuthorizeSecurityGroupEgress", GroupId=web, IpPermissions=[ssh()])
     many = [ssh(f"10.0.{number}.0/24") for number in range(60)]
     code = await refused("AuthorizeSecurityGroupIngress", GroupId=web, IpPermissions=many)
