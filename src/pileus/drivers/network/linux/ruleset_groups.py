@@ -9,6 +9,7 @@ is tracked by the kernel, is marked when it is of that kind, and is judged by th
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -40,14 +41,16 @@ def parts(vpc: VpcSpec) -> Parts:
     """Chains of groups; sets of members and prefix lists; for interfaces, which chains they go through."""
     known = frozenset(group.group_id for group in vpc.groups)
     versions = FAMILIES if vpc.ipv6_cidrs else (4,)
+    peers = _peers(vpc.groups, vpc.prefix_lists)
     chains: dict[str, Chain] = {}
     for group in vpc.groups:
-        chains.update(_group(group, versions))
+        names = tuple((name, peers[name][0]) for name in _references(group))
+        chains.update(_bound(group, versions, names))
     return Parts(
         elements={
             **_interfaces(vpc.interfaces, known),
             **_untracked(vpc.interfaces, tuple((one.group_id, *_answerable(one)) for one in vpc.groups)),
-            **_peers(vpc.groups, vpc.prefix_lists),
+            **dict(peers.values()),
         },
         chains={**chains, **_unions(vpc.interfaces, known), **_VERDICTS},
     )
@@ -173,32 +176,50 @@ def _peer(rule: RuleSpec, version: int, peer: str) -> str:
     return f"meta nfproto {NFPROTO[version]}" if network == ANYWHERE[version] else f"{WORD[version]} {peer} {network}"
 
 
-def _peers(groups: tuple[GroupSpec, ...], lists: tuple[PrefixListSpec, ...]) -> dict[str, Elements]:
-    """A set of addresses for every group and prefix list that a rule refers to."""
-    named_groups, named_lists = _named(groups)
-    members = {group.group_id: group.members for group in groups}
-    cidrs = {one.prefix_list_id: one.cidrs for one in lists}
-    made: dict[str, Elements] = {}
-    for version in FAMILIES:
-        for name in named_groups:
-            made[f"members{version}_{word(name)}"] = _networks(members.get(name, ()), version)
-        for name in named_lists:
-            made[f"list{version}_{word(name)}"] = _networks(cidrs.get(name, ()), version)
+def _peers(groups: tuple[GroupSpec, ...], lists: tuple[PrefixListSpec, ...]) -> dict[str, tuple[str, Elements]]:
+    """A set of addresses for every group and prefix list that a rule refers to, by the name that rules have for it.
+
+    Its actual name says what is in it: a set that changed is another set, and rules go over from one to the other. For
+    rules of a hook change together, between two packets; elements may change while a packet is on its way.
+    """
+    values = {f"members{{}}_{word(group.group_id)}": group.members for group in groups}
+    values |= {f"list{{}}_{word(one.prefix_list_id)}": one.cidrs for one in lists}
+    made: dict[str, tuple[str, Elements]] = {}
+    for name in sorted({name for group in groups for name in _references(group)}):
+        kind, version, resource = name[: name.index("_") - 1], int(name[name.index("_") - 1]), name[name.index("_") :]
+        networks = _networks(values.get(f"{kind}{{}}{resource}", ()), version)
+        made[name] = f"{name}_{_digest(networks)}", networks
     return made
 
 
-def _named(groups: tuple[GroupSpec, ...]) -> tuple[list[str], list[str]]:
-    named = [_named_by(group) for group in groups]
-    return sorted({name for one, _ in named for name in one}), sorted({name for _, one in named for name in one})
+@lru_cache(maxsize=4096)
+def _references(group: GroupSpec) -> tuple[str, ...]:
+    """The sets that the group's rules refer to, of both families."""
+    rules = (*group.ingress, *group.egress)
+    names = {f"members{{}}_{word(rule.group)}" for rule in rules if rule.group is not None}
+    names |= {f"list{{}}_{word(rule.prefix_list)}" for rule in rules if rule.prefix_list is not None}
+    return tuple(sorted(name.format(version) for name in names for version in FAMILIES))
 
 
 @lru_cache(maxsize=4096)
-def _named_by(group: GroupSpec) -> tuple[frozenset[str], frozenset[str]]:
-    rules = (*group.ingress, *group.egress)
-    return (
-        frozenset(rule.group for rule in rules if rule.group is not None),
-        frozenset(rule.prefix_list for rule in rules if rule.prefix_list is not None),
-    )
+def _bound(group: GroupSpec, versions: tuple[int, ...], names: tuple[tuple[str, str], ...]) -> dict[str, Chain]:
+    """The group's chains, with the actual names of sets."""
+    actual = dict(names)
+
+    def bind(rule: str) -> str:
+        return _REFERENCE.sub(lambda found: f"@{actual[found[1]]}", rule)
+
+    return {
+        name: Chain(rules=tuple(map(bind, chain.rules))) if any(map(_REFERENCE.search, chain.rules)) else chain
+        for name, chain in _group(group, versions).items()
+    }
+
+
+_REFERENCE = re.compile(r"@((?:members|list)[46]_\w+)")
+
+
+def _digest(elements: Elements) -> str:
+    return hashlib.blake2b("\n".join(elements.elements).encode(), digest_size=8).hexdigest()
 
 
 @lru_cache(maxsize=4096)
