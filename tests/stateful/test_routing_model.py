@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pileus.base.config import Config
 from pileus.base.errors import ServiceError
 from pileus.controllers import routing
+from pileus.testing.consistency import problems
 from pileus.testing.in_process import DirectCloud
 
 OWN, MORE, PEER = "10.0.0.0/16", "10.64.0.0/16", "10.1.0.0/16"
@@ -237,6 +238,10 @@ class Routes(RuleBasedStateMachine):
             destination: (target, "active" if target in self.work | {"local"} else "blackhole")
             for destination, target in self._listed().items()
         }
+
+    @invariant()
+    def the_records_fit_together(self):
+        assert problems(self.cloud.store.view(), self.cloud.config) == []
 
 
 TestRoutes = Routes.TestCase

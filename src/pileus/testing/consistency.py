@@ -15,12 +15,14 @@ from pileus.records import (
     Host,
     Image,
     Instance,
+    NatGateway,
     NetworkInterface,
     SecurityGroup,
     Snapshot,
     Subnet,
     Volume,
     Vpc,
+    VpcEndpoint,
 )
 from pileus.records.address import pool_scope
 from pileus.records.image import image_name_scope
@@ -31,6 +33,7 @@ from pileus.records.subnet import is_usable, subnet_scope
 from pileus.scheduler.request import request_of
 from pileus.store import View
 from pileus.testing.consistency_filters import filter_problems
+from pileus.testing.consistency_routing import routing_problems
 
 _HOLDS_CAPACITY = frozenset({State.PENDING, State.RUNNING, State.STOPPING})
 _HOLDS_NONE = frozenset({State.STOPPED, State.TERMINATED})
@@ -49,6 +52,7 @@ def problems(view: View, config: Config) -> list[str]:
         *_images(view, config),
         *_claims(view, config),
         *filter_problems(view),
+        *routing_problems(view),
     ]
 
 
@@ -69,7 +73,13 @@ def unsettled(view: View) -> list[str]:
         for one in view.list(NetworkInterface)
         if one.attachment is not None and one.attachment.status != "attached"
     ]
-    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view), *moving, *pending, *making]
+    routed = [f"{one.id} is {one.state}" for one in _routed(view) if one.state in {"pending", "deleting"}]
+    return [*waiting, *unseen, *kept, *wiping, *_volumes_on_the_way(view), *moving, *pending, *making, *routed]
+
+
+def _routed(view: View) -> Iterator[NatGateway | VpcEndpoint]:
+    yield from view.list(NatGateway)
+    yield from view.list(VpcEndpoint)
 
 
 def _volumes_on_the_way(view: View) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """What tests of routing have in common: networks in few words, and the controllers that settle what routes lead to."""
 
 from pileus.controllers import routing
+from pileus.testing.consistency_routing import routing_problems
 
 
 def settle(cloud):
     """Lets the controllers of routing come to rest."""
     while routing.unsettled(cloud.store.view(), cloud.clock.now()):
         cloud.store.transact(lambda tx: routing.settle(tx, cloud.clock.now()))
+    assert list(routing_problems(cloud.store.view())) == []
 
 
 class Lab:
