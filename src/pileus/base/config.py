@@ -132,7 +132,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         accelerator: ``kvm``, ``tcg``, or ``auto``: a probe boots something to find out whether KVM works.
         guest_uids: the first and the last numeric user id for guests; each running guest has its own.
         simulated_hosts: how many hosts ``--simulate`` pretends to have, with 64 processors and 64 GiB each.
-        launch_watchdog: seconds without any console output after which a launch is reset.
+        launch_watchdog: seconds in which a launched guest must print something, and send a packet or go on printing, or
+            it is started anew, once.
         volume_modification_wait: seconds from one ModifyVolume to the next of the same volume.
         host_zones: names of the zones that this host serves, e.g. ``us-east-1a``; none: all.
         instance_store_limit: GiB that a disk of an instance store has at most; None: as much as its type says.
