@@ -60,7 +60,7 @@ def check_type(service: EndpointService, endpoint_type: str) -> EndpointType:
 def _draw(context: Context, offer: Offer) -> dict[str, Any]:
     service, region = offer.service, context.region
     name = service.service_name(region)
-    zones = configured_zones(context)
+    zones = [zone for zone in configured_zones(context) if zone.type == "availability-zone"]
     digest = sha256(f"{name}/{offer.type}".encode()).hexdigest()[:16]
     drawn: dict[str, Any] = {
         "ServiceName": name,

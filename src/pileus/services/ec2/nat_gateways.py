@@ -14,7 +14,6 @@ from pileus.records import Address, InternetGateway, NatGateway, NetworkInterfac
 from pileus.records.nat_gateway import NatAddress
 from pileus.services.ec2.address_binding import bind_address
 from pileus.services.ec2.errors import (
-    IncorrectState,
     InsufficientFreeAddressesInSubnet,
     InvalidParameterCombination,
     InvalidParameterValue,
@@ -273,8 +272,8 @@ def addresses_of(context: Context, interface_id: str) -> tuple[NatAddress, ...]:
 def delete_nat_gateway(context: Context, params: "DeleteNatGatewayRequestTypeDef") -> dict[str, Any]:
     """Lets a gateway go, which frees its addresses. Routes that lead to it become black holes at once."""
     nat = NAT_GATEWAY.one(context, params["NatGatewayId"])
-    if nat.state in {"pending", "available"}:
+    if nat.state == "deleted":
+        raise NAT_GATEWAY.not_found([nat.id])
+    if nat.state != "deleting":
         context.tx.put(replace(nat, state="deleting"))
-    elif nat.state != "deleting":
-        raise IncorrectState(f"NatGateway {nat.id} is in the state {nat.state}.")
     return {"NatGatewayId": nat.id}

@@ -101,9 +101,20 @@ async def test_without_a_way_out_a_public_gateway_fails(cloud, lab, subnet):
     assert lab.vpc_id in failed["FailureMessage"]
     assert (await lab.call("DescribeNetworkInterfaces"))["NetworkInterfaces"] == []
     await lab.call("ReleaseAddress", AllocationId=address)
+    other = await lab.nat(subnet)
+    await lab.call("DeleteNatGateway", NatGatewayId=other)
+    settle(cloud)
+    assert await lab.refused("DeleteNatGateway", NatGatewayId=other) == "NatGatewayNotFound"
     cloud.clock.advance(3601)
     settle(cloud)
     assert (await lab.call("DescribeNatGateways"))["NatGateways"] == []
+
+
+async def test_a_failed_one_can_be_deleted(cloud, lab, subnet):
+    nat, _ = await public(lab, subnet)
+    await lab.call("DeleteNatGateway", NatGatewayId=nat)
+    settle(cloud)
+    assert (await shown(lab, nat))["State"] == "deleted"
 
 
 async def test_with_an_address_in_use_it_fails(lab, subnet):
