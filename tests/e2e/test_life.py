@@ -130,7 +130,7 @@ def test_metadata_follows_tags_and_options(machine: Machine, pair: list[Guest]) 
     assert login.run("ec2-metadata meta-data/instance-id") == guest.id
     modify("--http-endpoint", "disabled")
     eventually(lambda: "403" in version_1())
-    assert login.try_run("ec2-metadata meta-data/instance-id").returncode == 1
+    assert login.try_run("ec2-metadata meta-data/instance-id").returncode == 2
     modify("--http-endpoint", "enabled", "--http-tokens", "optional")
     eventually(lambda: version_1() == guest.id)
 

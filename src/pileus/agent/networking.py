@@ -71,8 +71,14 @@ class NetworkKeeper:
             self._loop.wake()
 
     async def ready(self, interfaces: frozenset[str]) -> None:
-        """Waits until the newest spec is applied. Raises RetryableError when it doesn't list the interfaces."""
-        while self._wanted is None or self._applied is None or self._applied[0] != self._wanted[0]:
+        """Waits until the spec that is the newest now is applied, or a newer one.
+
+        Raises RetryableError when what is applied doesn't list the interfaces.
+        """
+        while self._wanted is None:
+            await self._settled.wait()
+        revision, _ = self._wanted
+        while self._applied is None or self._applied[0] < revision:
             await self._settled.wait()
         if missing := interfaces - _taps(self._applied[1]):
             raise RetryableError(f"interfaces {', '.join(sorted(missing))} are not in the host's spec")
