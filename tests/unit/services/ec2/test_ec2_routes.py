@@ -123,6 +123,27 @@ async def test_to_a_peering(cloud, lab, table, add, refuse):
     assert await refuse("10.3.0.0/16", VpcPeeringConnectionId=peering) == "InvalidVpcPeeringConnectionID.NotFound"
 
 
+async def test_to_a_peering_of_another_account_and_region(cloud, lab, table, add):
+    far = await Lab.make(cloud.of("000000000002").within("eu-central-1"), "10.1.0.0/16")
+    there = {"PeerOwnerId": "000000000002", "PeerRegion": "eu-central-1"}
+    asked = await lab.call("CreateVpcPeeringConnection", VpcId=lab.vpc_id, PeerVpcId=far.vpc_id, **there)
+    peering = asked["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    await far.call("AcceptVpcPeeringConnection", VpcPeeringConnectionId=peering)
+    await add("10.1.0.0/16", VpcPeeringConnectionId=peering)
+    back = await far.table()
+    await far.call("CreateRoute", RouteTableId=back, DestinationCidrBlock="10.0.0.0/16", VpcPeeringConnectionId=peering)
+    assert (await lab.routes(table))["10.1.0.0/16"] == (peering, "active")
+    assert (await far.routes(back))["10.0.0.0/16"] == (peering, "active")
+    stranger = await Lab.make(cloud.of("000000000003"), "10.2.0.0/16")
+    code = await stranger.refused(
+        "CreateRoute",
+        RouteTableId=await stranger.table(),
+        DestinationCidrBlock="10.1.0.0/16",
+        VpcPeeringConnectionId=peering,
+    )
+    assert code == "InvalidVpcPeeringConnectionID.NotFound"
+
+
 async def test_of_a_prefix_list(lab, table, add, refuse):
     made = await lab.call(
         "CreateManagedPrefixList",
