@@ -91,7 +91,7 @@ class Acls(RuleBasedStateMachine):
         code = self.refused("CreateNetworkAclEntry", NetworkAclId=acl, **entry)
         key = (acl, egress, number)
         if key in self.entries:
-            assert code == "NetworkAclEntryAlreadyExists"
+            assert code == (None if self.entries[key] == entry else "NetworkAclEntryAlreadyExists")
         elif self.full(acl, entry):
             assert code == "NetworkAclEntryLimitExceeded"
         else:

@@ -165,10 +165,10 @@ def _format(params: Mapping[str, Any]) -> str:
     if format_ is None:
         return DEFAULT_FORMAT
     try:
-        fields = fields_of(format_)
+        fields_of(format_)
     except ValueError as error:
         raise InvalidParameter(f"Invalid LogFormat: {format_}") from error
-    return " ".join(f"${{{name}}}" for name in fields)
+    return format_
 
 
 def _file_format(options: Mapping[str, Any]) -> Literal["plain-text"]:

@@ -121,8 +121,10 @@ def _family(entry: AclEntry) -> int:
 
 @ec2.writes("CreateNetworkAclEntry", resources=("network-acl:NetworkAclId",))
 def create_network_acl_entry(context: Context, params: "CreateNetworkAclEntryRequestTypeDef") -> dict[str, Any]:
-    """Adds an entry under a number that is free."""
+    """Adds an entry under a number that is free. The same one again changes nothing, as on EC2."""
     acl, entry = NETWORK_ACL.one(context, params["NetworkAclId"]), _parsed(params)
+    if entry in acl.entries:
+        return {}
     if any((one.number, one.egress) == (entry.number, entry.egress) for one in acl.entries):
         raise EntryAlreadyExists(f"The network acl entry identified by {entry.number} already exists.")
     _put(context, acl, acl.entries, entry)

@@ -67,7 +67,7 @@ async def test_every_kind_of_resource_and_option(ec2, wanted, subnet, launch):
     for kind, id_ in (("Subnet", subnet["SubnetId"]), ("NetworkInterface", interface)):
         params = {**wanted, "ResourceType": kind, "ResourceIds": [id_], "TrafficType": "REJECT"}
         params |= {"LogDestination": "arn:aws:s3:::flows/here/", "MaxAggregationInterval": 60}
-        params |= {"LogFormat": "${srcaddr}  ${traffic-path}", "DestinationOptions": options}
+        params |= {"LogFormat": "${srcaddr} ${traffic-path}", "DestinationOptions": options}
         (made,) = (await ec2("CreateFlowLogs", **params))["FlowLogIds"]
         (told,) = await described(ec2, FlowLogIds=[made])
         assert (told["ResourceId"], told["MaxAggregationInterval"]) == (id_, 60)

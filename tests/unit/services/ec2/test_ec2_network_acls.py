@@ -138,10 +138,13 @@ async def test_entries_that_are_refused(cloud, ec2, refused, acl, fields, code):
     assert cloud.store.view().revision == before
 
 
-async def test_numbers_are_given_once_in_each_direction(ec2, refused, acl):
+async def test_numbers_are_given_once_in_each_direction(cloud, ec2, refused, acl):
     await ec2("CreateNetworkAclEntry", **entry(acl))
     await ec2("CreateNetworkAclEntry", **entry(acl, Egress=True))
-    assert await refused("CreateNetworkAclEntry", **entry(acl)) == "NetworkAclEntryAlreadyExists"
+    before = cloud.store.view().revision
+    await ec2("CreateNetworkAclEntry", **entry(acl, CidrBlock="10.1.2.3/8"))  # the same as the first
+    assert await refused("CreateNetworkAclEntry", **entry(acl, RuleAction="deny")) == "NetworkAclEntryAlreadyExists"
+    assert cloud.store.view().revision == before
 
 
 async def test_replacing_and_deleting(ec2, refused, acl):
