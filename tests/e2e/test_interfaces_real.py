@@ -1,6 +1,7 @@
 """Interfaces of real guests: plugged into them while they run, with several addresses, moved from one to another."""
 
 from collections.abc import Iterator
+from ipaddress import IPv6Network
 from typing import Any
 
 import pytest
@@ -146,3 +147,45 @@ def test_a_guest_that_is_launched_with_two_interfaces_has_both_after_a_reboot(
     guest.until("running")
     assert guest.login(public).run("cat /sys/class/net/eth1/address") == interface["MacAddress"]
     guest.login()
+
+
+@pytest.fixture
+def ipv6_group(ec2: Any) -> Iterator[str]:
+    """A group that lets SSH in over IPv6; the default VPC and its first subnets have addresses of that kind meanwhile."""
+    (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    made = ec2.associate_vpc_cidr_block(VpcId=vpc["VpcId"], AmazonProvidedIpv6CidrBlock=True)
+    whole = made["Ipv6CidrBlockAssociation"]["AssociationId"]
+    (vpc,) = ec2.describe_vpcs(VpcIds=[vpc["VpcId"]])["Vpcs"]
+    block = vpc["Ipv6CidrBlockAssociationSet"][-1]["Ipv6CidrBlock"]
+    parts: list[str] = []
+    for number, subnet in enumerate(
+        ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["Subnets"]
+    ):
+        cidr = str(list(IPv6Network(block).subnets(new_prefix=64))[number])
+        part = ec2.associate_subnet_cidr_block(SubnetId=subnet["SubnetId"], Ipv6CidrBlock=cidr)
+        parts.append(part["Ipv6CidrBlockAssociation"]["AssociationId"])
+    group = ec2.create_security_group(GroupName="e2e-v6", Description="SSH over IPv6")["GroupId"]
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh])
+    yield group
+    ec2.delete_security_group(GroupId=group)
+    for part in parts:
+        ec2.disassociate_subnet_cidr_block(AssociationId=part)
+    ec2.disassociate_vpc_cidr_block(AssociationId=whole)
+
+
+def test_guests_have_ipv6_from_the_start_or_later(ec2: Any, ipv6_group: str, ssh_group: str, launch: Launcher) -> None:
+    groups = [ssh_group, ipv6_group]
+    (one,) = launch("tiny", Ipv6AddressCount=1, SecurityGroupIds=groups)
+    (two,) = launch("debian-12", SecurityGroupIds=groups)
+    login = one.login()
+    two.login()
+    (interface,) = two.describe()["NetworkInterfaces"]
+    name = interface["NetworkInterfaceId"]
+    (later,) = ec2.assign_ipv6_addresses(NetworkInterfaceId=name, Ipv6AddressCount=1)["AssignedIpv6Addresses"]
+    eventually(lambda: login.try_run(f"nc -w 5 {later} 22 </dev/null | head -c 4").stdout == "SSH-")
+    first = one.describe()["NetworkInterfaces"][0]["Ipv6Addresses"][0]["Ipv6Address"]
+    asked = f"timeout 5 bash -c 'head -c 4 </dev/tcp/{first}/22'"
+    assert two.login().run(asked) == "SSH-"
+    ec2.unassign_ipv6_addresses(NetworkInterfaceId=name, Ipv6Addresses=[later])
+    eventually(lambda: later not in two.login().run("ip -6 address"))
