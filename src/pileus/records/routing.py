@@ -5,6 +5,7 @@ from typing import Literal, Protocol, TypeVar
 
 from pileus.base.record import Record
 from pileus.records.gateways import CarrierGateway, EgressOnlyGateway, InternetGateway
+from pileus.records.instance import Instance, State
 from pileus.records.nat_gateway import NatGateway
 from pileus.records.network_acl import NetworkAcl
 from pileus.records.network_interface import NetworkInterface
@@ -53,8 +54,7 @@ def route_kind(view: Lookup, vpc_id: str, target: str) -> RouteKind:
             nat = view.get(NatGateway, target)
             return "nat" if nat is not None and nat.state == "available" else "blackhole"
         case "eni":
-            interface = view.get(NetworkInterface, target)
-            return "interface" if interface is not None and interface.attachment is not None else "blackhole"
+            return "interface" if _receives(view, target) else "blackhole"
         case "pcx":
             peering = view.get(Peering, target)
             return "peering" if peering is not None and peering.state == "active" else "blackhole"
@@ -63,6 +63,13 @@ def route_kind(view: Lookup, vpc_id: str, target: str) -> RouteKind:
             return "endpoint" if endpoint is not None and endpoint.state == "available" else "blackhole"
         case _:
             return "blackhole"
+
+
+def _receives(view: Lookup, interface_id: str) -> bool:
+    """Whether an interface is in an instance that is neither stopped nor terminated: AWS tells no earlier."""
+    interface = view.get(NetworkInterface, interface_id)
+    instance = view.get(Instance, interface.instance_id) if interface is not None and interface.instance_id else None
+    return instance is not None and instance.state not in {State.STOPPED, State.TERMINATED}
 
 
 def routes_of(view: Lookup, table: RouteTable) -> tuple[Route, ...]:

@@ -102,6 +102,20 @@ async def test_to_an_interface_and_an_instance(cloud, lab, table, add, refuse, l
     assert await refuse("198.51.100.0/24", InstanceId=instance["InstanceId"]) == "InvalidInstanceID"
 
 
+async def test_a_stopped_instance_takes_nothing(cloud, lab, table, add, launch):
+    instance = await launch(SubnetId=await lab.subnet())
+    own, id_ = instance["NetworkInterfaces"][0]["NetworkInterfaceId"], instance["InstanceId"]
+    await add("0.0.0.0/0", InstanceId=id_)
+    for state, told in (
+        (State.RUNNING, "active"),
+        (State.STOPPING, "active"),
+        (State.STOPPED, "blackhole"),
+        (State.PENDING, "active"),
+    ):
+        cloud.enter(id_, state)
+        assert (await lab.routes(table))["0.0.0.0/0"] == (own, told), state
+
+
 async def test_to_a_peering(cloud, lab, table, add, refuse):
     other = await Lab.make(cloud, "10.1.0.0/16")
     asked = await lab.call("CreateVpcPeeringConnection", VpcId=lab.vpc_id, PeerVpcId=other.vpc_id)
