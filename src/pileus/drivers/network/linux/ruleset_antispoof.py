@@ -1,13 +1,16 @@
 """Who may claim to be whom: sources by link, ARP, neighbour discovery, and what the namespace itself offers to guests."""
 
+import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
 from pileus.drivers.network.linux.names import (
     EDGE_LINK,
+    GATEWAY6,
     METADATA,
     METADATA6,
     METADATA_PORT,
+    NEXT_HOP6,
     PEERING_PREFIX,
     RESOLVER6,
     TAP_PREFIX,
@@ -38,6 +41,9 @@ _NEVER = {
     6: "{ ::/127, fe80::/10, ff00::/8, fd00:a9fe:a9fe::/48, fd00:ec2::/32 }",
 }
 _LINK_LOCAL_TARGET = "@th,64,10 0x3fa"
+_ON_LINK = "ip6 daddr { fe80::/10, ff02::/16 }"
+_ROUTERS = ", ".join(f"{int(ipaddress.IPv6Address(one)):#034x}" for one in (GATEWAY6, NEXT_HOP6))
+"""As ``@th,64,128`` has the target of an advertisement."""
 
 
 def parts(vpc: VpcSpec) -> Parts:
@@ -108,7 +114,8 @@ _ANTISPOOF = {
             # Guests are neither routers nor DHCP servers, and advertise nobody's addresses but link-local ones.
             "udp sport . udp dport { 67 . 68, 547 . 546 } drop",
             "icmpv6 type { nd-router-advert, nd-redirect } drop",
-            f"icmpv6 type nd-neighbor-advert {_LINK_LOCAL_TARGET} iifname . ether saddr @senders accept",
+            f"icmpv6 type nd-neighbor-advert @th,64,128 {{ {_ROUTERS} }} drop",
+            f"icmpv6 type nd-neighbor-advert {_LINK_LOCAL_TARGET} {_ON_LINK} iifname . ether saddr @senders accept",
             "icmpv6 type nd-neighbor-advert drop",
             *(
                 rule
