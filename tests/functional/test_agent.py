@@ -296,8 +296,10 @@ async def test_what_was_taken_from_the_network_is_put_back(world: World) -> None
     async with world.control_plane() as control, world.agent():
         await world.push(host_spec(1, guest_spec(1)))
         await until(lambda: control.phase("i-1") == "running")
+        before = world.network.ports["vpc-1"]
         await world.network.destroy()
         await until(lambda: world.network.interfaces == {"eni-1"})
+        await until(lambda: world.network.ports["vpc-1"] != before)  # nobody would come by the old one any more
 
 
 async def test_a_guest_that_hangs_at_launch_is_restarted_once(world: World, caplog: pytest.LogCaptureFixture) -> None:

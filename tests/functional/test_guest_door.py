@@ -22,9 +22,11 @@ from msgspec.structs import replace
 
 from pileus.agent import relay
 from pileus.agent.relay import ApiRelay, ApiSide
+from pileus.base.clock import SystemClock
 from pileus.base.proxy_header import Origin, encode
 from pileus.cmd import guest_door
 from pileus.cmd.guest_door import GuestDoor
+from pileus.drivers.errors import RetryableError
 from pileus.hostapi.network_spec import EndpointSpec, NetworkSpec, ServiceSpec
 
 NETWORK = NetworkSpec(
@@ -90,11 +92,17 @@ async def ask(
     return json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
+async def enter(hop: ApiRelay, network: LoopbackNetwork) -> None:
+    network.ports.clear()
+    await hop.enter(NETWORK)
+    await until(lambda: {"services", "vpce-1"} <= network.ports.keys())
+
+
 async def test_the_api_sees_the_guest_itself(tmp_path: Path, network: LoopbackNetwork) -> None:
     door = tmp_path / "door"
-    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)))
+    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)), SystemClock())
     async with an_api(door) as public:
-        await hop.enter(NETWORK)
+        await enter(hop, network)
         endpoint = await ask(network.ports["vpce-1"], body=bytes(3 << 20))
         assert endpoint == {
             "client": "127.0.0.7",
@@ -115,9 +123,9 @@ async def test_the_api_sees_the_guest_itself(tmp_path: Path, network: LoopbackNe
 
 async def test_connections_end_with_their_place(tmp_path: Path, network: LoopbackNetwork) -> None:
     door = tmp_path / "door"
-    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)))
+    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)), SystemClock())
     async with an_api(door):
-        await hop.enter(NETWORK)
+        await enter(hop, network)
         reader, writer = await asyncio.open_connection("127.0.0.1", network.ports["vpce-1"])
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
@@ -133,9 +141,9 @@ async def test_one_guest_can_not_take_all_connections(
 ) -> None:
     monkeypatch.setattr(relay, "_PER_SOURCE", 3)
     door = tmp_path / "door"
-    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)))
+    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)), SystemClock())
     async with an_api(door):
-        await hop.enter(NETWORK)
+        await enter(hop, network)
         port = network.ports["vpce-1"]
         held = [await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.8", 0)) for _ in range(3)]
         with pytest.raises((OSError, json.JSONDecodeError)):
@@ -157,11 +165,11 @@ async def test_one_guest_can_not_take_all_connections(
 async def test_tls_passes_through(tmp_path: Path, network: LoopbackNetwork) -> None:
     certificate, key = a_certificate(tmp_path)
     door = tmp_path / "door"
-    hop = ApiRelay(network, ApiSide(socket=door, ports=(443,)))
+    hop = ApiRelay(network, ApiSide(socket=door, ports=(443,)), SystemClock())
     tls = ssl.create_default_context(cafile=str(certificate))
     tls.check_hostname = False
     async with an_api(door, ssl_certfile=str(certificate), ssl_keyfile=str(key)):
-        await hop.enter(NETWORK)
+        await enter(hop, network)
         seen = await ask(network.ports["vpce-1"], tls=tls)
         assert (seen["client"], seen["scheme"], seen["vpc"]) == ("127.0.0.7", "https", "vpc-1")
         await hop.close()
@@ -214,3 +222,27 @@ def a_certificate(directory: Path) -> tuple[Path, Path]:
     plain = serialization.NoEncryption()
     paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     return paths
+
+
+async def test_a_place_that_is_not_ready_holds_up_no_other(
+    tmp_path: Path, network: LoopbackNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = tmp_path / "door"
+    hop = ApiRelay(network, ApiSide(socket=door, ports=(80,)), SystemClock())
+    listen, refused = network.listen, ["services"]
+
+    async def sometimes(place: str, address: str, port: int) -> socket.socket:
+        if place in refused:
+            raise RetryableError("not now")
+        return await listen(place, address, port)
+
+    monkeypatch.setattr(network, "listen", sometimes)
+    async with an_api(door):
+        await hop.enter(NETWORK)
+        await until(lambda: "vpce-1" in network.ports)
+        assert (await ask(network.ports["vpce-1"]))["vpc"] == "vpc-1"
+        assert "services" not in network.ports
+        refused.clear()
+        await until(lambda: "services" in network.ports)
+        assert (await ask(network.ports["services"]))["vpc"] == ""
+    await hop.close()

@@ -14,6 +14,7 @@ import uvloop
 from agent_host import LoopbackNetwork, guest_spec, metadata_spec, until, vpc_spec
 from botocore.session import Session
 from botocore.utils import IMDSRegionProvider, InstanceMetadataFetcher, InstanceMetadataRegionFetcher
+from msgspec.structs import replace
 
 from pileus.agent.metadata import connection
 from pileus.agent.metadata.identity import load_or_create
@@ -185,6 +186,15 @@ async def test_an_address_belongs_to_the_guest_that_is_on(imds: Imds) -> None:
     for order in ((successor, leaving), (leaving, successor)):
         imds.serve(*order)
         assert (await imds.get("/latest/meta-data/instance-id")).endswith(b"i-2")
+
+
+async def test_addresses_of_a_prefix_are_their_guests(imds: Imds) -> None:
+    (interface,) = metadata_spec(2).interfaces
+    owner = metadata_spec(2, interfaces=(replace(interface, ipv4_prefixes=("127.0.0.16/28",)),))
+    imds.serve(guest_spec(1), guest_spec(2, metadata=owner))
+    for number, answer in ((1, b"i-1"), (2, b"i-2"), (17, b"i-2"), (31, b"i-2")):
+        assert (await imds.get("/latest/meta-data/instance-id", number)).endswith(answer)
+    assert (await imds.get("/latest/meta-data/instance-id", 32)).startswith(b"HTTP/1.1 404")
 
 
 async def test_no_listener_stays_in_a_vpc_that_is_gone(imds: Imds) -> None:

@@ -105,7 +105,7 @@ class Agent:
         self._uplink = Uplink(address, self, clock)
         self._board = Board(settings.host_id, clock)
         self._metadata = MetadataService(drivers.network, settings.state_dir / "metadata", clock)
-        self._relay = ApiRelay(drivers.network, settings.api)
+        self._relay = ApiRelay(drivers.network, settings.api, clock)
         self._sightings = Sightings(drivers.hypervisor)
         self._chains = Chains()
         access = VolumeAccess(

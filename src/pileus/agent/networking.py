@@ -54,7 +54,7 @@ class NetworkKeeper:
         self._clock = clock
         self._wanted: tuple[int, NetworkSpec] | None = None
         self._applied: tuple[int, NetworkSpec] | None = None
-        self._damaged = False
+        self._damaged = self._lost = False
         self._settled = Signal()
         self._loop: Loop | None = None
 
@@ -89,7 +89,7 @@ class NetworkKeeper:
             return
         _, applied = self._applied
         if not _taps(applied) <= (await self._network.observe()).interfaces:
-            self._damaged = True
+            self._damaged = self._lost = True
             self.wake()
 
     async def close(self) -> None:
@@ -112,15 +112,18 @@ class NetworkKeeper:
                 if isinstance(error, PermanentError):  # nothing but another spec helps, but half of a host is worse
                     raise RetryableError(str(error)) from error
                 raise
-        self._damaged = False
+        self._damaged = self._lost = False
         self._applied = (revision, target)
         self._board.put_network(revision, ready=True)
         self._settled.fire()
 
     async def _change(self, target: NetworkSpec) -> None:
-        """Listeners leave a VPC before it goes, since they would keep its namespace, and enter one once it is there."""
+        """Listeners leave a VPC before it goes, since they would keep its namespace, and enter one once it is there.
+
+        What something took away is made anew, and so are they.
+        """
         for service in self._services:
-            await service.leave(target)
+            await service.leave(NetworkSpec() if self._lost else target)
         await self._network.apply(target)
         for service in self._services:
             await service.enter(target)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from pileus.agent.loop import Loop
+from pileus.base.clock import Clock
 from pileus.base.proxy_header import Origin, encode
+from pileus.drivers.errors import DriverError, RetryableError
 from pileus.drivers.network.interface import Network
 from pileus.hostapi.network_spec import NetworkSpec
 
@@ -61,35 +64,59 @@ def places(spec: NetworkSpec, ports: tuple[int, ...]) -> Iterator[Place]:
 
 
 class ApiRelay:
-    """Listens at all places of the host's network. ``api`` None: at none."""
+    """Listens at all places of the host's network. ``api`` None: at none.
 
-    def __init__(self, network: Network, api: ApiSide | None) -> None:
+    A place where that fails for now holds up nothing else, guests least of all: it is tried again.
+    """
+
+    def __init__(self, network: Network, api: ApiSide | None, clock: Clock) -> None:
         self._network = network
         self._api = api
+        self._clock = clock
+        self._wanted: frozenset[Place] = frozenset()
         self._listeners: dict[Place, _Listener] = {}
+        self._loop: Loop | None = None
 
     async def leave(self, spec: NetworkSpec) -> None:
         """Stops listening where this network has no place for it, and ends the connections there."""
-        wanted = set(self._places(spec))
-        for place in self._listeners.keys() - wanted:
+        self._wanted &= self._places(spec)
+        for place in self._listeners.keys() - self._wanted:
             self._listeners.pop(place).close()
 
     async def enter(self, spec: NetworkSpec) -> None:
-        """Listens at every place of this network, which is there. Raises DriverError."""
-        for place in self._places(spec):
-            if place not in self._listeners:
-                assert self._api is not None
-                listening = await self._network.listen(place.name, place.address, place.port)
-                listener = _Listener(place, self._api.socket)
-                await listener.open(listening)
-                self._listeners[place] = listener
+        """Listens at every place of this network, which is there, as soon as that can be."""
+        self._wanted = self._places(spec)
+        if self._loop is not None:
+            self._loop.wake()
+        elif self._wanted:
+            self._loop = Loop("relay to the API", self._listen, self._clock)
 
     async def close(self) -> None:
         """Ends everything."""
+        if self._loop is not None:
+            await self._loop.stop()
         await self.leave(NetworkSpec())
 
-    def _places(self, spec: NetworkSpec) -> Iterator[Place]:
-        return places(spec, self._api.ports) if self._api is not None else iter(())
+    def _places(self, spec: NetworkSpec) -> frozenset[Place]:
+        return frozenset() if self._api is None else frozenset(places(spec, self._api.ports))
+
+    async def _listen(self) -> None:
+        assert self._api is not None
+        failure: DriverError | None = None
+        for place in self._wanted - self._listeners.keys():
+            try:
+                listening = await self._network.listen(place.name, place.address, place.port)
+            except DriverError as error:
+                failure = error
+                continue
+            listener = _Listener(place, self._api.socket)
+            await listener.open(listening)
+            if place in self._wanted:
+                self._listeners[place] = listener
+            else:  # it went meanwhile
+                listener.close()
+        if failure is not None:
+            raise RetryableError(str(failure))
 
 
 class _Listener:

@@ -1,7 +1,8 @@
 """The metadata service of a host: a listener in each VPC, and who has which address there."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from pileus.agent.metadata.answers import Answerer, Request, Response
@@ -29,13 +30,14 @@ class MetadataService:
         self._clock = clock
         self._answerer: Answerer
         self._guests: dict[tuple[str, str], MetadataSpec] = {}
+        self._prefixes: dict[str, list[tuple[IPv4Network, MetadataSpec]]] = {}
         self._listeners: dict[str, _Listener] = {}
 
     async def open(self) -> None:
         """Reads the keys, or makes them at the first start. Raises OSError."""
         self._answerer = await asyncio.to_thread(self._load)
 
-    def accept(self, guests: Iterable[GuestSpec]) -> None:
+    def accept(self, guests: Sequence[GuestSpec]) -> None:
         """Takes a new spec; the next answer is already given by it."""
         self._guests = {
             (interface.vpc_id, address): guest.metadata
@@ -45,6 +47,11 @@ class MetadataService:
             for interface in guest.metadata.interfaces
             for address in interface.private_addresses
         }
+        self._prefixes = {}
+        for guest in guests:
+            for interface in guest.metadata.interfaces if guest.power != "gone" else ():
+                of_vpc = self._prefixes.setdefault(interface.vpc_id, [])
+                of_vpc += [(IPv4Network(prefix), guest.metadata) for prefix in interface.ipv4_prefixes]
 
     async def leave(self, spec: NetworkSpec) -> None:
         """Stops listening in VPCs that this network does not have."""
@@ -60,7 +67,14 @@ class MetadataService:
 
     def answer(self, vpc_id: str, source: str, request: Request) -> Response:
         """The answer to whoever has the address ``source`` in a VPC."""
-        return self._answerer.answer(self._guests.get((vpc_id, source)), request)
+        return self._answerer.answer(self._guests.get((vpc_id, source)) or self._behind(vpc_id, source), request)
+
+    def _behind(self, vpc_id: str, source: str) -> MetadataSpec | None:
+        """The guest with a prefix that the address is in."""
+        if not (prefixes := self._prefixes.get(vpc_id)):
+            return None
+        address = IPv4Address(source)
+        return next((guest for prefix, guest in prefixes if address in prefix), None)
 
     async def close(self) -> None:
         """Stops listening everywhere."""
