@@ -9,12 +9,13 @@ from pileus.drivers.hypervisor.qemu import QemuHypervisor
 from pileus.drivers.hypervisor.qemu.home import Home, Record, host_boot_id
 from pileus.drivers.hypervisor.qemu.process import GuestProcess
 
-ON = Record(instance_id="i-1", uid=1000, boot=3, reset=2, power="on")
+ID = f"i-adopted-{os.getpid()}"  # its cgroup must be no other test's
+ON = Record(instance_id=ID, uid=1000, boot=3, reset=2, power="on")
 
 
 async def cause_after_open(root: Path, **facts: object) -> str:
     record = {**{name: getattr(ON, name) for name in ON.__struct_fields__}, **facts}
-    await Home(root / "guests" / "i-1").save(Record(**record))
+    await Home(root / "guests" / ID).save(Record(**record))
     hypervisor = QemuHypervisor(root)
     await hypervisor.open(lambda _: None)
     (state,) = await hypervisor.observe()
@@ -45,15 +46,15 @@ async def test_what_was_found_out_is_found_again(tmp_path: Path) -> None:
     hypervisor = QemuHypervisor(tmp_path)
     await hypervisor.open(lambda _: None)
     assert [state.cause for state in await hypervisor.observe()] == ["host-restart"]
-    await hypervisor.remove("i-1")
+    await hypervisor.remove(ID)
     assert not list((tmp_path / "guests").iterdir())
     await hypervisor.close()
 
 
 async def test_a_process_that_is_not_meant_to_be_is_ended_and_its_guest_was_never_here(tmp_path: Path) -> None:
     """Killed after the fork, before the start was on record."""
-    home = Home(tmp_path / "guests" / "i-1")
-    await home.save(Record(instance_id="i-1", uid=1000))
+    home = Home(tmp_path / "guests" / ID)
+    await home.save(Record(instance_id=ID, uid=1000))
     lock = home.take_lock()
     half_started = GuestProcess.start(("sleep", "60"), [lock])
     os.close(lock)
