@@ -26,9 +26,10 @@ async def test_it_moves_between_running_instances(cloud, ec2, launch, described,
 
     def translated():
         return {
-            interface.private_address: interface.public_address
+            one.address: one.public
             for vpc in cloud.hosts[0].network.spec.vpcs
             for interface in vpc.interfaces
+            for one in interface.addresses
         }
 
     private = (await described(two))["PrivateIpAddress"]

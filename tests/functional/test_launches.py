@@ -15,7 +15,7 @@ TINY_POOL = Config(
     regions=(RegionConfig(zones=("a",), public_pool=("203.0.113.0/29",)),),
     cpu_overcommit=1.0,
 )
-"""Three public addresses, and 62 GiB on each host."""
+"""Two public addresses, and 62 GiB on each host."""
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def subnet_without_public_addresses(cloud):
 
 
 async def test_as_many_as_there_are_public_addresses(cloud, ec2, run):
-    assert len(await run(2, 9)) == 3
+    assert len(await run(1, 9)) == 2
     error = ec2.refusal("run_instances", ImageId=cloud.image("tiny"), InstanceType="t3.micro", MinCount=1, MaxCount=1)
     assert await error == ("InsufficientAddressCapacity", 503)
     await cloud.settled()
     view = cloud.store.view()
-    assert (len(view.list(Instance)), len(view.list(NetworkInterface)), len(view.list(Volume))) == (3, 3, 3)
+    assert (len(view.list(Instance)), len(view.list(NetworkInterface)), len(view.list(Volume))) == (2, 2, 2)
 
 
 async def test_none_where_there_is_room_for_too_few(cloud, ec2):
@@ -92,7 +92,7 @@ async def test_launches_side_by_side_share_what_there_is(cloud, ec2, run):
 
 
 async def test_start_takes_all_or_none(cloud, ec2, run):
-    ids = await run(3, 3)
+    ids = await run(2, 2)
     await ec2.wait("instance_running", *ids)
     await ec2.stop_instances(InstanceIds=ids)
     await ec2.wait("instance_stopped", *ids)

@@ -31,7 +31,7 @@ _ALPHABET = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
 _GIB = 1 << 30
 _HAD_VPC = "had-default-vpc"
-"""The claim scope of regions in which the first account has got a default VPC."""
+"""The claim scope of accounts and regions in which they have got a default VPC."""
 
 
 def ensure_account(store: Store, sealer: Sealer, config: Config, credentials: Path, now: datetime) -> None:
@@ -80,12 +80,13 @@ def _kept_credentials(path: Path, account: str) -> Credentials:
 def _ensure_vpcs(tx: Transaction, config: Config) -> None:
     """A default VPC in each configured region that the account has never had one in; DHCP options that VPCs name."""
     for region in config.regions:
-        if tx.owner_of(_HAD_VPC, region.name) is not None:
+        place = f"{config.account}/{region.name}"
+        if tx.owner_of(_HAD_VPC, place) is not None:
             continue  # perhaps it has been deleted since
         if not any(vpc.is_default for vpc in tx.list(Vpc, account=config.account, region=region.name)):
             zones = [f"{region.name}{letter}" for letter in region.zones]
             create_default_vpc(tx, config.account, region.name, zones)
-        tx.claim(_HAD_VPC, region.name, config.account)
+        tx.claim(_HAD_VPC, place, config.account)
     for vpc in tx.list(Vpc):
         # Earlier versions named a set of DHCP options without making it.
         if vpc.dhcp_options_id != "default" and tx.get(DhcpOptions, vpc.dhcp_options_id) is None:
