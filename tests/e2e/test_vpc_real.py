@@ -1,6 +1,7 @@
 """A network of an owner's own with real guests: a public and a private subnet, NAT, peering, endpoints, IPv6, ACLs."""
 
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Network
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.slow]
 
 WEB = 8080
 EVERYTHING = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}]
-# Says who asked. busybox's httpd runs it as a CGI program.
-WHO = "#!/bin/sh\\nprintf 'Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n'\\necho $REMOTE_ADDR"
+# Says who asked, as a CGI program of busybox's httpd.
+WHO = """#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\n'
+echo $REMOTE_ADDR | tr -d '[]' | sed s/::ffff://
+"""
 
 
 class Network:
@@ -31,11 +35,11 @@ class Network:
         """Filters: in this VPC, and one more."""
         return [{"Name": "vpc-id", "Values": [self.id]}, {"Name": name, "Values": [value]}]
 
-    @property
-    def ipv6(self) -> str:
-        """Its IPv6 CIDR without the length."""
+    def ipv6(self, number: int) -> str:
+        """The CIDR of its IPv6 subnet of that number."""
         vpc = self.ec2.describe_vpcs(VpcIds=[self.id])["Vpcs"][0]
-        return vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].removesuffix("/56")
+        block = IPv6Network(vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
+        return str(list(block.subnets(new_prefix=64))[number])
 
     def subnet(self, cidr: str, **more: Any) -> str:
         """A subnet with a route table of its own; routes are added with ``route``."""
@@ -124,7 +128,7 @@ def other(ec2: Any) -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def public(network: Network) -> str:
-    subnet = network.subnet("10.50.1.0/24", Ipv6CidrBlock=f"{network.ipv6}/64")
+    subnet = network.subnet("10.50.1.0/24", Ipv6CidrBlock=network.ipv6(0))
     network.route(subnet, "0.0.0.0/0", GatewayId=network.internet())
     return subnet
 
@@ -132,7 +136,7 @@ def public(network: Network) -> str:
 @pytest.fixture(scope="module")
 def private(network: Network, public: str) -> str:
     assert public
-    return network.subnet("10.50.2.0/24", Ipv6CidrBlock=f"{network.ipv6[:-3]}1::/64")
+    return network.subnet("10.50.2.0/24", Ipv6CidrBlock=network.ipv6(1))
 
 
 def placed(network: Network, subnet: str, *, open_to_all: bool = False, **more: Any) -> dict[str, Any]:
@@ -179,7 +183,7 @@ def website(launcher: Launcher) -> str:
     """The public address of a guest of the default VPC that tells everybody from which address he asks."""
     (guest,) = launcher()
     login = guest.login()
-    login.run(f'mkdir -p www/cgi-bin && printf "{WHO}" >www/cgi-bin/who && chmod 755 www/cgi-bin/who')
+    login.run(f"mkdir -p www/cgi-bin && cat >www/cgi-bin/who <<'END' && chmod 755 www/cgi-bin/who\n{WHO}END\n")
     login.run(f"httpd -p {WEB} -h www")
     return guest.describe()["PublicIpAddress"]
 
