@@ -179,7 +179,7 @@ async def test_the_host_is_told_what_the_guest_shall_know(cloud, ec2, launch):
     assert (told.tokens_required, told.hop_limit, told.tags) == (True, 3, (("role", "web"),))
     assert told.public_keys[0][0] == "me"
     assert told.public_keys[0][1].startswith("ssh-ed25519 ")
-    assert told.interfaces[0].public_address
+    assert told.interfaces[0].public_addresses
 
     await ec2.create_tags(Resources=[id_], Tags=[{"Key": "role", "Value": "db"}])
     await cloud.until(lambda _: guest().metadata.tags == (("role", "db"),))
