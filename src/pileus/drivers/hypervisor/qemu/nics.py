@@ -64,9 +64,11 @@ class Nics:
         """Adds an interface; ``cut`` are those that have lost their backend. Raises DriverError, MonitorError."""
         properties = device(nic)
         name = nic.interface_id
-        if name in await _devices(monitor):
-            if name in cut or name in self._unplugging:
-                raise RetryableError(f"{self._instance} is still unplugging {name}")
+        self.unsettled |= name in cut  # it may be gone by now, which is for ``sweep`` to see
+        there = name in await _devices(monitor)
+        if name in cut or (there and name in self._unplugging):
+            raise RetryableError(f"{self._instance} is still unplugging {name}")
+        if there:
             return
         self.unsettled = True
         await _drop_backend(monitor, name)
