@@ -87,6 +87,17 @@ def give_public_address(context: Context, interface: NetworkInterface, *, carrie
     return context.tx.put(interface.with_address(replace(interface.primary, public=public, carrier=carrier)))
 
 
+def gets_public_address(context: Context, interface: NetworkInterface) -> bool:
+    """Whether an interface gets a public address anew when its instance starts or its Elastic IP goes.
+
+    Only the primary one of an instance that has no other does, and only while no secondary address has an Elastic IP. See
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html#concepts-public-addresses.
+    """
+    if not interface.auto_public or interface.public_addresses or interface.attachment is None:
+        return False
+    return len(context.view.list(NetworkInterface, instance_id=interface.attachment.instance_id)) == 1
+
+
 def bind_address(context: Context, address: Address, interface: NetworkInterface, private: str) -> str:
     """Binds an Elastic IP to a private address of an interface, wherever it was before: the association's id.
 
@@ -136,6 +147,6 @@ def unbind_address(context: Context, address: Address) -> None:
     if address.private_address != interface.private_address:
         return
     instance = context.tx.get(Instance, interface.instance_id) if interface.instance_id else None
-    if interface.auto_public and instance and instance.state in {State.PENDING, State.RUNNING}:
+    if instance and instance.state in {State.PENDING, State.RUNNING} and gets_public_address(context, interface):
         with suppress(InsufficientAddressCapacity):
             give_public_address(context, interface, carrier=address.carrier)

@@ -285,3 +285,19 @@ async def test_names_are_options_of_the_instance(cloud, ec2, refused, run):
     assert await refused("ModifyPrivateDnsNameOptions", InstanceId=plain, EnableResourceNameDnsAAAARecord=True) == (
         "InvalidParameterValue"
     )
+
+
+async def test_only_one_interface_alone_gets_a_public_address_anew(cloud, ec2, lab, create, run):
+    await ec2("ModifySubnetAttribute", SubnetId=lab.subnet, MapPublicIpOnLaunch={"Value": True})
+    alone, crowded = await run(), await run()
+    await ec2("AttachNetworkInterface", InstanceId=crowded, NetworkInterfaceId=await create(), DeviceIndex=1)
+    for id_ in (alone, crowded):
+        before = (await instance(ec2, id_))["PublicIpAddress"]
+        await ec2("StopInstances", InstanceIds=[id_])
+        cloud.enter(id_, State.STOPPED)
+        cloud.store.transact(lambda tx, id_=id_: interfaces.give_back_public_addresses(tx, id_))
+        assert "PublicIpAddress" not in await instance(ec2, id_)
+        await ec2("StartInstances", InstanceIds=[id_])
+        assert before
+    assert "PublicIpAddress" in await instance(ec2, alone)
+    assert "PublicIpAddress" not in await instance(ec2, crowded)

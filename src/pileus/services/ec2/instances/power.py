@@ -9,7 +9,11 @@ from msgspec.structs import replace
 from pileus.operations.context import Context, NoCapacity
 from pileus.records import Instance, Volume
 from pileus.records.instance import Reason, State, check_transition
-from pileus.services.ec2.address_binding import give_public_address, in_wavelength_zone
+from pileus.services.ec2.address_binding import (
+    gets_public_address,
+    give_public_address,
+    in_wavelength_zone,
+)
 from pileus.services.ec2.errors import (
     IncorrectInstanceState,
     InsufficientInstanceCapacity,
@@ -96,7 +100,7 @@ def _start(context: Context, instance: Instance) -> Instance:
             f"requested ({instance.zone})."
         ) from error
     for interface in interfaces_of(context, instance):
-        if interface.auto_public and interface.public_address is None:
+        if gets_public_address(context, interface):
             give_public_address(context, interface, carrier=in_wavelength_zone(context, interface))
     return _enter(context, placed, State.PENDING)
 
