@@ -14,7 +14,7 @@ from network_lab import EVERYTHING, Guest, Lab, inside, interface, network, rout
 from pileus.drivers.network.linux.names import GATEWAY6
 from pileus.drivers.network.linux.namespace import write_settings
 from pileus.drivers.network.linux.network import LinuxNetwork
-from pileus.hostapi.network_spec import AddressSpec, DhcpSpec, HostEntry, InterfaceSpec, VpcSpec
+from pileus.hostapi.network_spec import AddressSpec, DhcpSpec, HostEntry, InterfaceSpec, PublicDomainSpec, VpcSpec
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -272,6 +272,22 @@ async def test_names_within_the_vpc(lab: Lab) -> None:
     assert ask(guest, "nobody.ec2.internal") == (NAME_ERROR, [])
     for server in ("169.254.169.253", RESOLVER6):
         assert ask(guest, "i-5.ec2.internal", server=server) == (0, ["10.0.0.5"])
+
+
+async def test_a_public_name_means_the_private_address_inside_and_the_public_one_elsewhere(lab: Lab) -> None:
+    one = AddressSpec(
+        address="10.0.0.5", public="203.0.113.11", public_names=("ec2-203-0-113-11.compute-1.amazonaws.com",)
+    )
+    domain = PublicDomainSpec(domain="compute-1.amazonaws.com", cidr="203.0.113.0/24")
+    named = HostEntry(name="mail.example.com", addresses=("203.0.113.20",))
+    spec = plain(dual(5, addresses=(one,)), public_domains=(domain,), hosts=(named,))
+    _, (guest,) = await start(lab, replace(spec, subnets=(HERE,), ipv6_cidrs=(BLOCK,)))
+    guest.configure()
+    assert ask(guest, "ec2-203-0-113-11.compute-1.amazonaws.com") == (0, ["10.0.0.5"])
+    assert ask(guest, "ec2-203-0-113-77.compute-1.amazonaws.com") == (0, ["203.0.113.77"])
+    assert ask(guest, "77.113.0.203.in-addr.arpa", POINTER) == (0, ["ec2-203-0-113-77.compute-1.amazonaws.com"])
+    assert ask(guest, "20.113.0.203.in-addr.arpa", POINTER) == (0, ["mail.example.com"])
+    assert ask(guest, "ec2-198-51-100-7.compute-1.amazonaws.com") == (NAME_ERROR, [])
 
 
 async def test_names_of_the_cloud_itself_and_below_them(lab: Lab) -> None:

@@ -20,6 +20,7 @@ from pileus.hostapi.network_spec import (
     PeeringSpec,
     PoolSpec,
     PrefixListSpec,
+    PublicDomainSpec,
     RouteSpec,
     RouteTableSpec,
     RuleSpec,
@@ -41,7 +42,7 @@ from pileus.records import (
     Vpc,
     VpcEndpoint,
 )
-from pileus.records.dns_names import private_domain
+from pileus.records.dns_names import private_domain, public_domain
 from pileus.records.instance import State
 from pileus.records.network_acl import AclEntry, NetworkAcl
 from pileus.records.route_table import RouteTable
@@ -147,6 +148,11 @@ def _vpc(view: Reading, host_id: str, vpc_id: str, config: Config) -> VpcSpec:
             for endpoint in endpoints
         ),
         hosts=hosts_of(view, vpc, config),
+        public_domains=tuple(
+            PublicDomainSpec(domain=public_domain(region.name), cidr=cidr)
+            for region in config.regions
+            for cidr in region.public_pool
+        ),
         captures=tuple(_captures(view, vpc, interfaces)),
     )
 

@@ -182,6 +182,16 @@ class HostEntry(Spec, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
 
 
+class PublicDomainSpec(Spec, frozen=True, kw_only=True):
+    """Names of public addresses, whoever has them: ``ec2-A-B-C-D.domain`` means A.B.C.D of ``cidr``, and the reverse.
+
+    What interfaces and hosts of the VPC are called goes before.
+    """
+
+    domain: str
+    cidr: str
+
+
 class DhcpSpec(Spec, frozen=True, kw_only=True):
     """What DHCP hands out besides addresses. ``dns_servers`` are addresses; ``amazon`` stands for the VPC's own resolver.
 
@@ -212,7 +222,8 @@ class VpcSpec(Spec, frozen=True, kw_only=True):
         dns: whether the VPC's resolver answers (enableDnsSupport).
         subnets, route_tables, acls: those of the interfaces that are here; ``groups`` likewise, and those that they name.
         internet: whether an internet gateway is attached. carrier: whether a carrier gateway is.
-        hosts: names besides those of interfaces. captures: for flow logs.
+        hosts: names besides those of interfaces. public_domains: how public addresses are called. captures: for flow
+            logs.
     """
 
     vpc_id: str
@@ -232,6 +243,7 @@ class VpcSpec(Spec, frozen=True, kw_only=True):
     nat_gateways: tuple[NatGatewaySpec, ...] = ()
     endpoints: tuple[EndpointSpec, ...] = ()
     hosts: tuple[HostEntry, ...] = ()
+    public_domains: tuple[PublicDomainSpec, ...] = ()
     captures: tuple[CaptureSpec, ...] = ()
 
 

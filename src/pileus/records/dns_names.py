@@ -17,10 +17,14 @@ def private_name(region: str, address: str) -> str:
     return f"ip-{address.replace('.', '-')}.{private_domain(region)}"
 
 
+def public_domain(region: str) -> str:
+    """The domain of public names: ``compute-1.amazonaws.com`` in us-east-1, ``REGION.compute.amazonaws.com`` elsewhere."""
+    return "compute-1.amazonaws.com" if region == "us-east-1" else f"{region}.compute.amazonaws.com"
+
+
 def public_name(region: str, address: str) -> str:
     """E.g. ``ec2-203-0-113-25.compute-1.amazonaws.com``."""
-    domain = "compute-1" if region == "us-east-1" else f"{region}.compute"
-    return f"ec2-{address.replace('.', '-')}.{domain}.amazonaws.com"
+    return f"ec2-{address.replace('.', '-')}.{public_domain(region)}"
 
 
 def resource_name(region: str, instance_id: str) -> str:

@@ -97,6 +97,8 @@ def _dns(vpc: VpcSpec, directory: Path, upstream: tuple[str, ...]) -> Iterator[s
         f"local-ttl={_TTL_SECONDS}",
         "cache-size=1000",
     )
+    for one in vpc.public_domains:
+        yield f"synth-domain={_text(one.domain)},{ipaddress.IPv4Network(one.cidr)},ec2-"
     for host in vpc.hosts:
         if host.name.startswith("*."):
             yield from (f"address=/{host.name[2:]}/{address}" for address in host.addresses)

@@ -7,7 +7,15 @@ from msgspec.structs import replace
 
 from pileus.drivers.errors import PermanentError
 from pileus.drivers.network.linux.dnsmasq_files import configuration, leases, names
-from pileus.hostapi.network_spec import AddressSpec, DhcpSpec, HostEntry, InterfaceSpec, SubnetSpec, VpcSpec
+from pileus.hostapi.network_spec import (
+    AddressSpec,
+    DhcpSpec,
+    HostEntry,
+    InterfaceSpec,
+    PublicDomainSpec,
+    SubnetSpec,
+    VpcSpec,
+)
 
 DIRECTORY = Path("/run/x")
 SUBNET = SubnetSpec(subnet_id="subnet-1", cidr="10.0.0.0/20", route_table="rtb-1", acl="acl-1")
@@ -164,6 +172,11 @@ def test_a_wildcard_is_a_domain() -> None:
         "address=/s3.example.com/203.0.113.3",
     ]
     assert names(spec) == ""
+
+
+def test_public_addresses_have_names_of_their_own() -> None:
+    domain = PublicDomainSpec(domain="compute-1.amazonaws.com", cidr="203.0.113.0/24")
+    assert "synth-domain=compute-1.amazonaws.com,203.0.113.0/24,ec2-" in told(vpc(public_domains=(domain,)))
 
 
 def test_unknown_names_go_to_the_hosts_resolvers_only_where_there_are_some() -> None:
