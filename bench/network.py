@@ -1,6 +1,5 @@
 """Networks of real guests: throughput and latency beside two guests on a bare bridge, rules, and interfaces by the hundred."""
 
-import asyncio
 import json
 import re
 import statistics
@@ -15,32 +14,16 @@ from typing import Any
 from bare_guest import BareGuest  # pyright: ignore[reportMissingImports] - of tests/conformance
 from guest_program import GuestProgram  # pyright: ignore[reportMissingImports] - of tests/conformance
 
+from bench import network_driver
 from bench.measure import OURS, Aim, Row, in_turns
 from bench.real import RealCloud, ssh
 from bench.servers import RealPileus, running
 from bench.wire import REGION
-from pileus.drivers.network.linux import LinuxNetwork
-from pileus.hostapi.network_spec import (
-    AclEntrySpec,
-    AclSpec,
-    AddressSpec,
-    DhcpSpec,
-    GroupSpec,
-    InterfaceSpec,
-    NetworkSpec,
-    PoolSpec,
-    RouteSpec,
-    RouteTableSpec,
-    RuleSpec,
-    SubnetSpec,
-    VpcSpec,
-)
 
 _BARE = "bare bridge"
 _TYPE, _MEMORY, _VCPUS = "t3.micro", 1024, 2
 _PORT, _PROBED = 5201, 5202
 _SECONDS = 3
-_INTERFACES = 200
 _TIME = re.compile(r"time=([\d.]+) ms")
 
 
@@ -116,7 +99,7 @@ class _Guests:
 
 def measure() -> Iterator[Row]:
     """All rows of networks."""
-    yield from asyncio.run(_interfaces())
+    yield from network_driver.measure()
     cloud = RealPileus("tiny")
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-network-"))
@@ -178,9 +161,11 @@ def _first_packet(guests: _Guests, what: str) -> Row:
     for port in range(_PROBED, _PROBED + 7):
         guests.iperf[1].run("-s", "-D", "-p", str(port + _offset(what)))
         found.append(_opened(guests, port + _offset(what)))
-    aim = Aim("at most", 0.05)
     return Row(
-        what=f"Authorize to the first packet, {what}", unit="s", medians={OURS: statistics.median(found)}, aim=aim
+        what=f"Authorize to the first packet, {what}",
+        unit="ms",
+        medians={OURS: 1000 * statistics.median(found)},
+        aim=Aim("at most", 50),
     )
 
 
@@ -199,82 +184,3 @@ def _opened(guests: _Guests, port: int) -> float:
 
 
 _PROBE = ("python3", "-m", "bench.probe")
-
-
-async def _interfaces() -> list[Row]:
-    """The driver alone: 200 interfaces made and removed, beside the same taps by ip alone."""
-    with tempfile.TemporaryDirectory(prefix="bench-net-", dir="/run") as directory:
-        root = Path(directory)
-        root.chmod(0o755)
-        network = LinuxNetwork(root / "net", "bench")
-        await network.open()
-        made: list[float] = []
-        gone: list[float] = []
-        bare_made: list[float] = []
-        bare_gone: list[float] = []
-        whole, empty = _spec(_INTERFACES), _spec(1)
-        await network.apply(empty)
-        for _ in range(3):
-            for spec, times in ((whole, made), (empty, gone)):
-                begin = time.perf_counter()
-                await network.apply(spec)
-                times.append(time.perf_counter() - begin)
-            for words, times in ((_bare_taps(), bare_made), (_no_bare_taps(), bare_gone)):
-                begin = time.perf_counter()
-                subprocess.run(["ip", "-batch", "-"], input=words, text=True, check=True)
-                times.append(time.perf_counter() - begin)
-        await network.destroy()
-    rows = {"made": (made, bare_made), "removed": (gone, bare_gone)}
-    return [
-        Row(
-            what=f"{_INTERFACES} interfaces {what}",
-            unit="s",
-            medians={OURS: statistics.median(ours), "taps by ip": statistics.median(bare)},
-        )
-        for what, (ours, bare) in rows.items()
-    ]
-
-
-def _bare_taps() -> str:
-    lines: list[str] = []
-    for number in range(_INTERFACES):
-        address, name = f"10.98.{number // 200}.{number % 200 + 10}", f"bare{number}"
-        lines += [f"tuntap add {name} mode tap", f"link set {name} up", f"route add {address} dev {name}"]
-    return "\n".join(lines) + "\n"
-
-
-def _no_bare_taps() -> str:
-    return "".join(f"link delete bare{number}\n" for number in range(_INTERFACES))
-
-
-def _spec(count: int) -> NetworkSpec:
-    """One VPC with interfaces in a subnet, in a group of 50 rules."""
-    rules = tuple(
-        RuleSpec(protocol="tcp", from_port=port, to_port=port, cidr="0.0.0.0/0") for port in range(8000, 8050)
-    )
-    anything = (AclEntrySpec(allow=True, protocol="-1", cidr="0.0.0.0/0"),)
-    interfaces = tuple(
-        InterfaceSpec(
-            interface_id=f"eni-{number:017x}",
-            mac=f"0a:00:00:00:{number >> 8:02x}:{number & 255:02x}",
-            subnet="subnet-1",
-            addresses=(AddressSpec(address=f"10.0.{number // 200}.{number % 200 + 10}"),),
-            groups=("sg-1",),
-            hostname=f"ip-{number}",
-        )
-        for number in range(count)
-    )
-    vpc = VpcSpec(
-        vpc_id="vpc-1",
-        cidrs=("10.0.0.0/16",),
-        domain="ec2.internal",
-        dhcp=DhcpSpec(domain="ec2.internal"),
-        subnets=(SubnetSpec(subnet_id="subnet-1", cidr="10.0.0.0/20", route_table="rtb-1", acl="acl-1"),),
-        route_tables=(
-            RouteTableSpec(route_table_id="rtb-1", routes=(RouteSpec(destination="10.0.0.0/16", kind="local"),)),
-        ),
-        acls=(AclSpec(acl_id="acl-1", ingress=anything, egress=anything),),
-        groups=(GroupSpec(group_id="sg-1", ingress=rules, egress=rules),),
-        interfaces=interfaces,
-    )
-    return NetworkSpec(pools=(PoolSpec(cidr="203.0.113.0/24"),), vpcs=(vpc,))
