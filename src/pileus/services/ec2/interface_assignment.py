@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from pileus.operations.context import Context
-from pileus.records import Instance, NetworkInterface, Subnet
+from pileus.records import Address, Instance, NetworkInterface, Subnet
+from pileus.records.network_interface import PrivateAddress
 from pileus.records.subnet import subnet_scope
 from pileus.services.ec2.address_binding import detach_public_address
 from pileus.services.ec2.errors import (
@@ -63,7 +64,7 @@ def _check_limits(context: Context, interface: NetworkInterface, wanted: Wanted)
 @ec2.writes("AssignPrivateIpAddresses", resources=("network-interface:NetworkInterfaceId",))
 def assign_private_ip_addresses(context: Context, params: "AssignPrivateIpAddressesRequestTypeDef") -> dict[str, Any]:
     """Secondary IPv4 addresses or prefixes, named or counted. With AllowReassignment, named ones that another interface
-    of the subnet has as secondary ones move.
+    of the subnet has as secondary ones move, and their Elastic IPs with them.
     """
     interface = own_interface(context, params["NetworkInterfaceId"])
     _exactly_one(params, ("PrivateIpAddresses", "SecondaryPrivateIpAddressCount", "Ipv4Prefixes", "Ipv4PrefixCount"))
@@ -80,9 +81,8 @@ def assign_private_ip_addresses(context: Context, params: "AssignPrivateIpAddres
     _check_limits(context, interface, wanted)
     subnet = _subnet(context, interface)
     losers = _losers(context, interface, fresh, allowed=bool(params.get("AllowReassignment")))
-    for address, loser_id in losers.items():
-        _move_away(context, loser_id, address)
-    after = context.tx.put(take_all(context.tx, subnet, interface, wanted))
+    moved = [_move_away(context, loser_id, address) for address, loser_id in losers.items()]
+    after = context.tx.put(_with_elastic(context, take_all(context.tx, subnet, interface, wanted), moved))
     taken = after.addresses[len(interface.addresses) :]
     result: dict[str, Any] = {"NetworkInterfaceId": interface.id}
     if named or taken:
@@ -118,11 +118,31 @@ def _losers(
     return found
 
 
-def _move_away(context: Context, interface_id: str, address: str) -> None:
-    """Takes a secondary address from an interface, for another one."""
+def _move_away(context: Context, interface_id: str, address: str) -> PrivateAddress:
+    """Takes a secondary address from an interface, for another one, with the Elastic IP that is at it."""
     other = context.tx.get(NetworkInterface, interface_id)
     assert other is not None, f"{interface_id} was just there"
-    context.tx.put(_without(context, other, {address}))
+    release_addresses(context.tx, other, {address})
+    context.tx.put(replace(other, addresses=tuple(one for one in other.addresses if one.address != address)))
+    return other.address(address)
+
+
+def _with_elastic(context: Context, interface: NetworkInterface, moved: Sequence[PrivateAddress]) -> NetworkInterface:
+    """The interface with the Elastic IPs of the addresses that moved to it; their associations stay what they were."""
+    for one in moved:
+        elastic = context.tx.get(Address, one.address_id) if one.address_id else None
+        if elastic is None:
+            continue
+        context.tx.put(
+            replace(
+                elastic,
+                interface_id=interface.id,
+                interface_account=interface.account,
+                instance_id=interface.instance_id,
+            )
+        )
+        interface = interface.with_address(one)
+    return interface
 
 
 def _without(context: Context, interface: NetworkInterface, gone: set[str]) -> NetworkInterface:

@@ -97,6 +97,19 @@ async def test_it_goes_along_with_its_interface_and_not_with_its_secondary_addre
     assert "AssociationId" not in left
 
 
+async def test_it_moves_with_a_secondary_address(ec2, create, allocate):
+    one, other, elastic = await create(), await create(), await allocate()
+    moving = {"PrivateIpAddresses": ["10.0.1.50"], "AllowReassignment": True}
+    await ec2("AssignPrivateIpAddresses", NetworkInterfaceId=one, **moving)
+    there = {"AllocationId": elastic, "NetworkInterfaceId": one, "PrivateIpAddress": "10.0.1.50"}
+    association = (await ec2("AssociateAddress", **there))["AssociationId"]
+    await ec2("AssignPrivateIpAddresses", NetworkInterfaceId=other, **moving)
+    (drawn,) = (await ec2("DescribeAddresses"))["Addresses"]
+    assert (drawn["NetworkInterfaceId"], drawn["PrivateIpAddress"]) == (other, "10.0.1.50")
+    moved = (await interface(ec2, other))["PrivateIpAddresses"][1]
+    assert (moved["PrivateIpAddress"], moved["Association"]["AssociationId"]) == ("10.0.1.50", association)
+
+
 async def test_there_must_be_a_way_to_the_internet(ec2, refused, allocate):
     vpc = (await ec2("CreateVpc", CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
     subnet = (await ec2("CreateSubnet", VpcId=vpc, CidrBlock="10.9.0.0/24"))["Subnet"]["SubnetId"]
