@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,84 +18,80 @@ from guest_program import GuestProgram  # pyright: ignore[reportMissingImports] 
 from bench import network_driver
 from bench.measure import OURS, Aim, Row, in_turns
 from bench.real import RealCloud, ssh
-from bench.servers import RealPileus, running
+from bench.servers import ROOT, RealPileus, running
 from bench.wire import REGION
 
 _BARE = "bare bridge"
 _TYPE, _MEMORY, _VCPUS = "t3.micro", 1024, 2
 _PORT, _PROBED = 5201, 5202
-_SECONDS = 3
+_SECONDS = 2
+_QUOTA = 5
+"""Security groups that an interface may have."""
+
 _TIME = re.compile(r"time=([\d.]+) ms")
 
 
 class _Guests:
-    """Four guests: two in one subnet, one in another, one more to carry rules. Each has an iperf3 server."""
+    """Four guests: two with an Elastic IP in one subnet, one in another, one more to carry rules, each with iperf3 servers."""
 
     def __init__(self, cloud: RealCloud) -> None:
         self.cloud = cloud
-        vpc = cloud.ask("DescribeVpcs")["vpcId"]
-        self.group = cloud.ask(
+        self._vpc = cloud.ask("DescribeVpcs")["vpcId"]
+        self._group = cloud.ask(
             "DescribeSecurityGroups", {"Filter.1.Name": "group-name", "Filter.1.Value.1": "default"}
         )["groupId"]
-        self.vpc = vpc
-        self._allow(self.group, _PORT)
+        self.allow(_PORT)
+        cloud.ask("AuthorizeSecurityGroupIngress", {"GroupId": self._group, **_permission(1, -1, "icmp")})
         other = cloud.ask(
-            "CreateSubnet", {"VpcId": vpc, "CidrBlock": "172.31.200.0/24", "AvailabilityZone": f"{REGION}a"}
+            "CreateSubnet", {"VpcId": self._vpc, "CidrBlock": "172.31.200.0/24", "AvailabilityZone": f"{REGION}a"}
         )
         there = {
             "NetworkInterface.1.DeviceIndex": 0,
             "NetworkInterface.1.SubnetId": other["subnetId"],
             "NetworkInterface.1.AssociatePublicIpAddress": "true",
         }
-        self.ids = [cloud.launch(_TYPE), cloud.launch(_TYPE), cloud.launch(_TYPE, **there), cloud.launch(_TYPE)]
-        self.logins = [cloud.login(instance) for instance in self.ids]
-        self.public = [cloud.address(instance) for instance in self.ids]
+        self._ids = [cloud.launch(_TYPE), cloud.launch(_TYPE), cloud.launch(_TYPE, **there), cloud.launch(_TYPE)]
+        for instance in self._ids:
+            cloud.login(instance)
+        for instance in self._ids[:2]:
+            allocation = cloud.ask("AllocateAddress", {"Domain": "vpc"})["allocationId"]
+            cloud.ask("AssociateAddress", {"AllocationId": allocation, "InstanceId": instance})
+        self.logins = [cloud.login(instance) for instance in self._ids]
+        self.public = [cloud.address(instance) for instance in self._ids]
         self.private = [
-            cloud.ask("DescribeInstances", {"InstanceId.1": instance})["privateIpAddress"] for instance in self.ids
+            cloud.ask("DescribeInstances", {"InstanceId.1": instance})["privateIpAddress"] for instance in self._ids
         ]
-        self.iperf = [GuestProgram(login, "iperf3") for login in self.logins]
+        self.iperf = [GuestProgram(login, "iperf3") for login in self.logins[:3]]
         for program in self.iperf:
             program.install()
             program.run("-s", "-D", "-p", str(_PORT))
 
-    def _allow(self, group: str, *ports: int) -> None:
-        self.cloud.ask(
-            "AuthorizeSecurityGroupIngress",
-            {
-                "GroupId": group,
-                **{
-                    f"IpPermissions.{number}.{name}": value
-                    for number, port in enumerate(ports, 1)
-                    for name, value in (
-                        ("IpProtocol", "tcp"),
-                        ("FromPort", port),
-                        ("ToPort", port),
-                        ("IpRanges.1.CidrIp", "0.0.0.0/0"),
-                    )
-                },
-            },
-        )
-
     def allow(self, port: int) -> None:
         """Lets everybody in at a port of all guests."""
-        self._allow(self.group, port)
+        self.cloud.ask("AuthorizeSecurityGroupIngress", {"GroupId": self._group, **_permission(1, port)})
 
-    def give_rules(self, count: int) -> None:
-        """Gives the guests that many rules together, in four more groups each; none of them matches what is measured."""
-        per_guest, first = count // len(self.ids), 20000
-        for instance in self.ids:
-            groups = [self.group]
-            for part in range(4):
-                group = self.cloud.ask(
-                    "CreateSecurityGroup",
-                    {"GroupName": f"bench-{instance}-{part}", "GroupDescription": "rules", "VpcId": self.vpc},
-                )["groupId"]
-                ports = range(first, first + per_guest // 4 + 1)
-                self._allow(group, *list(ports)[:59])
-                first += len(ports)
+    def give_rules(self) -> None:
+        """Gives the guests 1,000 rules more, in four groups more each; none of them matches what is measured."""
+        port = 20000
+        for instance in self._ids:
+            groups = [self._group]
+            for part in range(_QUOTA - 1):
+                named = {"GroupName": f"bench-{instance}-{part}", "GroupDescription": "rules", "VpcId": self._vpc}
+                group = self.cloud.ask("CreateSecurityGroup", named)["groupId"]
+                for direction, count in (("Ingress", 53), ("Egress", 10)):
+                    permissions: dict[str, Any] = {}
+                    for number in range(1, count + 1):
+                        permissions |= _permission(number, port := port + 1)
+                    self.cloud.ask(f"AuthorizeSecurityGroup{direction}", {"GroupId": group, **permissions})
                 groups.append(group)
             wanted = {f"GroupId.{number}": group for number, group in enumerate(groups, 1)}
             self.cloud.ask("ModifyInstanceAttribute", {"InstanceId": instance, **wanted})
+
+
+def _permission(number: int, port: int, protocol: str = "tcp") -> dict[str, Any]:
+    name = f"IpPermissions.{number}"
+    ports = {f"{name}.FromPort": port, f"{name}.ToPort": port}
+    return {**ports, f"{name}.IpProtocol": protocol, f"{name}.IpRanges.1.CidrIp": "0.0.0.0/0"}
 
 
 def measure() -> Iterator[Row]:
@@ -122,7 +119,7 @@ def measure() -> Iterator[Row]:
             yield _throughput(what, guests.iperf[0], address, peer)
             yield _latency(what, guests.logins[0], address, (bare.login(), beside.address))
         yield _first_packet(guests, "10 rules")
-        guests.give_rules(1000)
+        guests.give_rules()
         yield _throughput("one subnet, 1,000 rules", guests.iperf[0], ways["one subnet"], peer)
         yield _latency("one subnet, 1,000 rules", guests.logins[0], ways["one subnet"], (bare.login(), beside.address))
         yield _first_packet(guests, "1,000 rules")
@@ -175,7 +172,7 @@ def _offset(what: str) -> int:
 
 def _opened(guests: _Guests, port: int) -> float:
     command = [*_PROBE, guests.public[1], str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as probe:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as probe:
         assert probe.stdout is not None
         probe.stdout.readline()  # it tries already
         begin = time.monotonic()
@@ -183,4 +180,4 @@ def _opened(guests: _Guests, port: int) -> float:
         return float(probe.stdout.readline()) - begin
 
 
-_PROBE = ("python3", "-m", "bench.probe")
+_PROBE = (sys.executable, "-m", "bench.probe")
