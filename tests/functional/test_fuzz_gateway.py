@@ -156,7 +156,8 @@ async def furnish(clouds, account, mark):
 
     await call("CreateKeyPair", KeyName=mark)
     await call("CreateSecurityGroup", GroupName=mark, Description=mark)
-    await call("AllocateAddress")
+    if not clouds.store.view().list(Address, account=account):
+        await call("AllocateAddress")
     image = next(one.id for one in clouds.store.view().list(Image))
     data = base64.b64encode(mark.encode()).decode()
     counts = {"MinCount": 3, "MaxCount": 3}
