@@ -30,10 +30,11 @@ from pileus.testing.consistency import problems, unsettled
 from pileus.testing.in_process import DirectCloud, Lines
 
 CONFIG = Config(regions=(RegionConfig(zones=("a",), public_pool=("203.0.113.0/28",)),))
-"""Eleven public addresses."""
+"""Ten public addresses."""
 
 HOSTS = ("host-a", "host-b")
 REFUSED = {
+    "AddressLimitExceeded",
     "IncorrectInstanceState",
     "InvalidInstanceID.NotFound",
     "InsufficientInstanceCapacity",
