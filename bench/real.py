@@ -52,7 +52,7 @@ class RealCloud:
             "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5",
             f"ec2-user@{self.address(instance)}",
         ]  # fmt: skip
-        ssh(words, "true", patience=120)
+        ssh(words, "true", patience=60)
         return words
 
     def ask(self, operation: str, parameters: dict[str, Any] | None = None) -> dict[str, str]:

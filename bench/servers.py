@@ -75,7 +75,7 @@ class Pileus:
         self._port = _free_port()
         hosts = -(-room // _INSTANCES_PER_HOST) + 1
         self._layout.config_file.write_text(
-            f'simulated_hosts = {hosts}\n[[regions]]\nname = "us-east-1"\npublic_pool = ["198.18.0.0/15"]\n'
+            f'simulated_hosts = {hosts}\n[[regions]]\nname = "us-east-1"\npublic_pool = ["100.64.0.0/15"]\n'
         )
 
     @property

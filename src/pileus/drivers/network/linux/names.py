@@ -114,7 +114,7 @@ def resolvers(vpc: VpcSpec) -> tuple[str, str]:
 
 
 def pools(cidrs: Iterable[str]) -> Pools:
-    """The pools of public addresses. Raises PermanentError when one is malformed or smaller than a /29."""
+    """The pools of public addresses. Raises PermanentError when one is malformed, smaller than a /29, or TRANSIT's."""
     try:
         networks = tuple(ipaddress.IPv4Network(cidr) for cidr in cidrs)
     except ValueError as error:
@@ -122,4 +122,6 @@ def pools(cidrs: Iterable[str]) -> Pools:
     for network in networks:
         if network.prefixlen > 29:
             raise PermanentError(f"the pool {network} is too small: four of its addresses are not handed out")
+        if network.overlaps(TRANSIT):
+            raise PermanentError(f"the pool {network} overlaps {TRANSIT}, which joins VPCs to the host")
     return networks

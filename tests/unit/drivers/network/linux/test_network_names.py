@@ -42,6 +42,12 @@ def test_a_route_tables_number_is_a_mark_that_no_table_of_others_has() -> None:
     assert max(numbers) < 1 << 31
 
 
+@pytest.mark.parametrize("cidr", ["198.18.0.0/15", "198.19.7.0/24", "198.0.0.0/8"])
+def test_a_pool_has_none_of_the_addresses_between_vpcs_and_the_host(cidr: str) -> None:
+    with pytest.raises(PermanentError, match="overlaps"):
+        pools([cidr])
+
+
 @pytest.mark.parametrize("cidr", ["203.0.113.0/30", "203.0.113.1/24", "2001:db8::/64", "everything"])
 def test_a_pool_must_be_an_ipv4_network_of_some_size(cidr: str) -> None:
     with pytest.raises(PermanentError):
