@@ -1,10 +1,10 @@
 """The model of what a network lets pass."""
 
 import pytest
-from network_specs import group, interface, network, tcp, vpc
+from network_specs import INTERNET, OPEN_ACL, group, interface, network, route_table, subnet, tcp, vpc
 
 from pileus.drivers.network.reachability import allows
-from pileus.hostapi.network_spec import RuleSpec
+from pileus.hostapi.network_spec import AclEntrySpec, AclSpec, NatGatewaySpec, RuleSpec
 
 WEB = group("sg-web", tcp(80, cidr="0.0.0.0/0"), tcp(22, 25, cidr="10.0.0.6/32"))
 DATABASE = group("sg-db", tcp(5432, source="sg-web"), RuleSpec(protocol="icmp", from_port=8, cidr="0.0.0.0/0"))
@@ -51,3 +51,29 @@ SPEC = network(
 )
 def test_what_passes(source: str, destination: str, protocol: str, port: int, passes: bool) -> None:
     assert allows(SPEC, source, destination, protocol, port) is passes
+
+
+NAT = interface(90, kind="nat", public="203.0.113.90", subnet="10.0.16.0/20", interface_id="eni-90")
+BEHIND_NAT = network(
+    vpc(
+        (group("sg-out"),),
+        interface(5, "sg-out"),
+        NAT,
+        subnets=(subnet(table="rtb-private"), subnet("10.0.16.0/20")),
+        route_tables=(INTERNET, route_table(("0.0.0.0/0", "nat", "nat-1"), name="rtb-private")),
+        nat_gateways=(NatGatewaySpec(nat_gateway_id="nat-1", interface_id="eni-90"),),
+    )
+)
+
+
+def test_a_nat_gateway_lets_out_and_nobody_in() -> None:
+    assert allows(BEHIND_NAT, "eni-5", "192.0.2.1", "tcp", 443)
+    assert not allows(BEHIND_NAT, "192.0.2.1", "203.0.113.90", "tcp", 443)
+    assert not allows(BEHIND_NAT, "eni-5", "10.0.16.90", "tcp", 443)
+
+
+@pytest.mark.parametrize(("answers", "passes"), [(OPEN_ACL.egress, True), (OPEN_ACL.egress[1:], False)])
+def test_an_acl_must_let_answers_out(answers: tuple[AclEntrySpec, ...], passes: bool) -> None:
+    acl = AclSpec(acl_id="acl-1", ingress=OPEN_ACL.ingress, egress=answers)
+    spec = network(vpc((WEB,), interface(5, "sg-web", public="203.0.113.5"), acls=(acl,)))
+    assert allows(spec, "192.0.2.1", "203.0.113.5", "tcp", 80) is passes
