@@ -24,7 +24,7 @@ def store(tmp_path):
 @pytest.fixture
 def start(store, tmp_path):
     def run(config=ONE):
-        ensure_account(store, Sealer(bytes(32)), config, tmp_path / "credentials.json", ManualClock().now())
+        ensure_account(store, Sealer(bytes(32)), config, tmp_path / f"{config.account}.json", ManualClock().now())
         return store.view()
 
     return run
@@ -63,3 +63,9 @@ def test_dhcp_options_that_an_earlier_version_only_named_are_made(start, store):
     store.transact(lambda tx: tx.put(replace(tx.get(Vpc, vpc.id), dhcp_options_id="default")))
     before = store.view().revision
     assert start().revision == before
+
+
+def test_every_account_gets_its_own(start):
+    start()
+    view = start(replace(ONE, account="000000000002"))
+    assert [vpc.account for vpc in view.list(Vpc)] == [ONE.account, "000000000002"]
