@@ -59,7 +59,7 @@ async def test_nothing_of_others_is_listed(cloud, stranger, inhabited):
 PARAMETERS = {
     "vpc": "VpcIds", "subnet": "SubnetIds", "sg": "GroupIds", "i": "InstanceIds", "eni": "NetworkInterfaceIds",
     "eipalloc": "AllocationIds", "vol": "VolumeIds", "igw": "InternetGatewayIds", "rtb": "RouteTableIds",
-    "acl": "NetworkAclIds", "key": "KeyPairIds", "ami": "ImageIds",
+    "acl": "NetworkAclIds", "key": "KeyPairIds", "ami": "ImageIds", "dopt": "DhcpOptionsIds",
 }  # fmt: skip
 """How Describe operations name resources, by the prefix of their ids."""
 
@@ -80,6 +80,11 @@ ACTIONS = [
     ("sg", "authorize_security_group_ingress", "GroupId", {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}),
     ("sg", "create_tags", "Resources", {"Tags": [{"Key": "a", "Value": "b"}]}),
     ("vpc", "describe_vpc_attribute", "VpcId", {"Attribute": "enableDnsSupport"}),
+    ("vpc", "delete_vpc", "VpcId", {}),
+    ("vpc", "create_subnet", "VpcId", {"CidrBlock": "172.31.200.0/24"}),
+    ("vpc", "associate_vpc_cidr_block", "VpcId", {"CidrBlock": "100.64.0.0/24"}),
+    ("subnet", "delete_subnet", "SubnetId", {}),
+    ("dopt", "delete_dhcp_options", "DhcpOptionsId", {}),
     ("vpc", "create_security_group", "VpcId", {"GroupName": "x", "Description": "x"}),
     *(
         (prefix, botocore.xform_name(operation), parameter, {})
