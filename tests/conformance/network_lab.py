@@ -235,6 +235,11 @@ class World:
         """The same as ``Guest.connect``."""
         return inside(self.namespace, lambda: reach(address, port))
 
+    def run(self, *argv: str) -> str:
+        """Runs a program there."""
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
+        return subprocess.run([*enter, *argv], check=True, capture_output=True, text=True, timeout=60).stdout
+
     def answer_dns(self, address: str) -> None:
         """Answers every question on port 53 with the address."""
         asked = inside(self.namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -1,11 +1,9 @@
 """Answering for public addresses on the uplink's own network: the host says that they are behind its MAC."""
 
-import asyncio
 import socket
 import struct
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 
 from pileus.drivers.network.linux.namespace import Namespace, write_settings
 
@@ -36,7 +34,7 @@ class ArpAnnouncer:
         if fresh:
             # By default the kernel waits up to 0.8 s before it answers for somebody else.
             write_settings([(f"ipv4/neigh/{self._link}/proxy_delay", "0")])
-            await asyncio.to_thread(_tell, self._link, fresh)
+            await self._host.call(lambda: _tell(self._link, fresh))
         self._applied = tuple(pools), addresses
 
     async def works(self) -> bool:
@@ -57,9 +55,9 @@ class ArpAnnouncer:
 
 def _tell(link: str, addresses: Iterable[str]) -> None:
     """Gratuitous ARP (RFC 5227, 3): who talked to an address elsewhere learns where it is now."""
-    mac = bytes.fromhex(Path("/sys/class/net", link, "address").read_text().strip().replace(":", ""))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind((link, 0))
+        mac: bytes = raw.getsockname()[4]
         for address in addresses:
             packed = socket.inet_aton(address)
             body = struct.pack(">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, _REQUEST, mac, packed, bytes(6), packed)
