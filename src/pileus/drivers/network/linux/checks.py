@@ -85,7 +85,7 @@ def _check_vpc(vpc: VpcSpec, claim: Claim) -> None:
     _check_ids(vpc.vpc_id, _ids(vpc))
     _check_names(vpc.vpc_id, (vpc.domain, *(host.name.removeprefix(_WILDCARD) for host in vpc.hosts)))
     if vpc.dhcp.domain is not None:
-        _check_names(vpc.vpc_id, vpc.dhcp.domain.split())
+        _check_names(vpc.vpc_id, vpc.dhcp.domain.split(" "))
     if not vpc.vpc_id.startswith("vpc-") or not vpc.cidrs:
         raise PermanentError(f"{vpc.vpc_id}: a VPC has an id vpc-…, at least one CIDR and a domain name")
     _check_rules(vpc)
