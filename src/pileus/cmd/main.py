@@ -241,6 +241,27 @@ def first_instance(place: Place, family: str, instance_type: str) -> None:
     click.echo(f"\nLog in:\n  ssh -i {key} {login}\n")
 
 
+@main.command("why-unreachable")
+@click.argument("source")
+@click.argument("destination")
+@click.argument("port", type=click.IntRange(0, 65535))
+@click.option("--protocol", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
+@click.option("--region", help="Instead of the cloud's default region.")
+@click.pass_obj
+def why_unreachable(place: Place, source: str, destination: str, port: int, protocol: str, region: str | None) -> None:
+    """Say what stops packets from SOURCE to DESTINATION, and what would let them through; or which way they take.
+
+    Both are ids of instances or network interfaces, addresses, or the word internet. Exit status 1: unreachable.
+    """
+    from pileus.cmd import cloud
+    from pileus.cmd.why_unreachable import why
+
+    verdict = why(cloud.connect(place.layout, place.settings, region=region), source, destination, port, protocol)
+    for line in verdict.sentences:
+        click.echo(line)
+    sys.exit(0 if verdict.reachable else 1)
+
+
 @main.command()
 @click.argument("process", type=click.Choice(["api", "controller", "storage", "agent", "supervisor"]), required=False)
 @click.option("-n", "--lines", default=40, show_default=True, help="How many of the last lines.")
