@@ -58,6 +58,7 @@ class RealCloud:
     def ask(self, operation: str, parameters: dict[str, Any] | None = None) -> dict[str, str]:
         """A call; the answer's plain members by name, the first of several."""
         answer = self.launcher.call(operation, parameters).decode()
+        self.launcher.hang_up()
         found: dict[str, str] = {}
         for name, value in _FIELDS.findall(answer):
             found.setdefault(name, value)
