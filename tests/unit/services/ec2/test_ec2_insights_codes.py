@@ -285,13 +285,15 @@ async def test_a_more_specific_route(lab, pair):
     table = await lab.main_table(vpc)
     await lab.route(table, "10.0.0.0/8", gateway)
     await lab.route(table, "10.1.0.0/24", peering)
+    await lab.route(await lab.main_table(other), "10.0.0.0/16", peering)
+    open_group = await lab.group(other, allow("-1"))
+    _, _, there = await lab.launch(await lab.subnet(other, "10.1.0.0/24"), open_group)
     public, *_ = await lab.launch(subnets[0], await lab.group(vpc), public=True)
-    found = await lab.look(public, gateway, FilterAtSource={"DestinationAddress": "10.1.0.9"})
-    assert ("NO_POSSIBLE_DESTINATION", None) in codes(found)
-    await lab.route(table, "198.51.100.0/25", await lab.nat(subnets[1]))
-    await lab.route(table, "198.51.100.0/24", gateway)
-    found = await lab.look(public, gateway, FilterAtSource={"DestinationAddress": "198.51.100.9"})
-    assert found["NetworkPathFound"] is False
+    found = await lab.look(public, gateway, FilterAtSource={"DestinationAddress": there})
+    (explained,) = found["Explanations"]
+    assert (explained["ExplanationCode"], explained["RouteTable"]["Id"]) == ("MORE_SPECIFIC_ROUTE", table)
+    assert explained["RouteTableRoute"]["GatewayId"] == gateway
+    assert (await lab.look(public, FilterAtSource={"DestinationAddress": there}))["NetworkPathFound"] is True
 
 
 async def test_addresses_that_nobody_has(lab, pair):
