@@ -110,7 +110,7 @@ class Host:
             argv = ["ip", "netns", "exec", namespace, "nft", "--json", "list", "ruleset"]
             listed = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)["nftables"]
             for entry in listed:
-                if "set" in entry and entry["set"]["name"] == "bindings" and entry["set"]["family"] == "inet":
+                if "set" in entry and entry["set"]["name"] == "bindings4" and entry["set"]["family"] == "inet":
                     found += [element["concat"][0] for element in entry["set"].get("elem", ())]
         return sorted(found)
 

@@ -134,12 +134,14 @@ class Machine:
 
 
 class Login:
-    """SSH into a guest with a key file, as its image's user."""
+    """SSH into a guest with a key file, as its image's user. It ends when the guest is silent for a while: a connection
+    that EC2 does not track is lost when its rule goes."""
 
     def __init__(self, user: str, address: str, key: Path) -> None:
         self.argv = [
             "ssh", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3", f"{user}@{address}",
+            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3",
+            "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=5", f"{user}@{address}",
         ]  # fmt: skip
 
     def try_run(self, command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:

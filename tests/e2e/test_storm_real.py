@@ -227,7 +227,8 @@ def test_nothing_is_lost_or_leaked(machine: Machine, seed: int, tmp_path: Path) 
     bystander.until("running")
     login = bystander.login()
     boot_id = login.run("cat /proc/sys/kernel/random/boot_id")
-    session = subprocess.Popen([*login.argv, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    patient = [login.argv[0], "-o", "ServerAliveInterval=0", *login.argv[1:], "cat"]
+    session = subprocess.Popen(patient, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert session.stdin is not None and session.stdout is not None
 
     owners = [Owner(client(machine), launch, chance.getrandbits(32)) for _ in range(OWNERS)]
