@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +38,8 @@ TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 TAP_NO_PI_VNET_HDR = 0x0002 | 0x1000 | 0x4000
 CHECKSUM_AND_SEGMENTS = 0x01 | 0x02 | 0x04
 LONGEST_FRAME = 1 << 17
+LISTEN = "0A"
+"""As /proc/net/tcp has it."""
 
 HOST = "203.0.113.1"
 ANY = "0.0.0.0/0"
@@ -161,6 +164,13 @@ class Guest:
         connection = inside(self.namespace, lambda: socket.create_connection((address, port), timeout=5))
         connection.recv(100)
         return connection
+
+    def wait_closed(self) -> None:
+        """Until the last packet of every connection to the guest's servers has come in."""
+        end = time.monotonic() + 10
+        while any(line.split()[3] != LISTEN for line in inside(self.namespace, _sockets)):
+            assert time.monotonic() < end, "a connection stays open"
+            time.sleep(0.01)
 
     def send_frame(self, frame: bytes) -> None:
         """Puts an Ethernet frame on eth0 as it is."""
@@ -370,6 +380,10 @@ def reach(address: str, port: int, *, source: str = "", source_port: int = 0, ti
         ):
             return made.recv(100).decode()
     return None
+
+
+def _sockets() -> list[str]:
+    return Path("/proc/thread-self/net/tcp6").read_text().splitlines()[1:]
 
 
 def _server(port: int) -> socket.socket:

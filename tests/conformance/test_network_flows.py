@@ -65,8 +65,9 @@ def about(flows: list[FlowObservation], interface_id: str, port: int = 80) -> di
 
 
 async def test_accepted_packets_are_counted_at_both_ends_and_told_once(lab: Lab, minutes: list[int]) -> None:
-    driver, one, _ = await start(lab, spec(capture(5), capture(6)))
+    driver, one, two = await start(lab, spec(capture(5), capture(6)))
     assert one.connect(TWO, 80, source_port=4000)
+    two.wait_closed()
     told = list(await driver.flows())
     sent, answered = about(told, "eni-5")[False, True], about(told, "eni-5")[True, True]
     assert (sent.source, sent.destination, sent.source_port, sent.destination_port) == (ONE, TWO, 4000, 80)

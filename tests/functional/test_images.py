@@ -103,6 +103,7 @@ async def test_its_snapshots_are_taken_while_it_is_down(cloud, ec2, launch, reco
     image = (await ec2.create_image(InstanceId=instance, Name="down"))["ImageId"]
     await cloud.until(lambda _: images(image).state == "available")
     assert seen == [False]
+    await cloud.until(lambda _: record(instance).observed is not None and record(instance).observed.phase == "running")
     image = (await ec2.create_image(InstanceId=instance, Name="running", NoReboot=True))["ImageId"]
     await cloud.until(lambda _: images(image).state == "available")
     assert seen == [False, True]
