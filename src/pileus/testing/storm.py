@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from pileus.base.clock import SystemClock
 from pileus.base.ids import new_id
@@ -84,16 +85,19 @@ class Owner:
             try:
                 answer = getattr(self._ec2, operation)(**params)
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in may:
+                code = error.response.get("Error", {}).get("Code", "")
+                if code in may:
+                    self.answered += 1
+                    return None
+                if not code.isdecimal():  # else only the status came: killed between the answer's head and its body
                     raise
+            except (BotoCoreError, ResponseParserError):
+                pass
+            else:
                 self.answered += 1
-                return None
-            except BotoCoreError:
-                self.repeated += 1
-                threading.Event().wait(0.02)
-                continue
-            self.answered += 1
-            return answer
+                return answer
+            self.repeated += 1
+            threading.Event().wait(0.02)
         raise TimeoutError(f"{operation} was not answered in {_PATIENCE:.0f} s")
 
 
