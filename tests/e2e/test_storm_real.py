@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import botocore.exceptions
 import pytest
 from botocore.config import Config as ClientConfig
+from botocore.parsers import ResponseParserError
 from e2e_guests import Guest, Key
 from e2e_host import Host, surroundings
 from e2e_machine import Machine, eventually, own_network
@@ -26,7 +27,7 @@ from e2e_machine import Machine, eventually, own_network
 from pileus.cmd.cloud import supervisor_pid
 from pileus.drivers.network.linux.names import tap_name
 from pileus.records import Instance, NetworkInterface, Volume
-from pileus.store import View
+from pileus.store import Store, View
 from pileus.testing.consistency import problems, unsettled
 
 pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.slow]
@@ -43,7 +44,7 @@ zones = ["a"]
 public_pool = ["198.51.100.0/26"]
 """
 # What a client sees of a server that dies under its request: the outcome is unknown.
-LOST = (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError)
+LOST = (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError, ResponseParserError)
 
 
 @pytest.fixture
@@ -124,7 +125,12 @@ class Owner:
             try:
                 return call()
             except LOST:
-                time.sleep(0.1)
+                pass
+            except botocore.exceptions.ClientError as refusal:
+                # Only the status came, no code: killed between the answer's head and its body.
+                if not refusal.response["Error"]["Code"].isdecimal():
+                    raise
+            time.sleep(0.1)
 
 
 def kill_at_random(host: Host, chance: random.Random, stop: threading.Event) -> list[str]:
@@ -161,10 +167,19 @@ def key_pair(ec2: Any, directory: Path) -> Key:
     return Key("storm", path)
 
 
-def settled(view: View) -> bool:
-    """Nothing is on its way, reboots included."""
+def on_the_way(view: View) -> list[str]:
+    """What is not as it shall be yet, reboots included."""
     running = [one for one in view.list(Instance) if one.state == "running"]
-    return not unsettled(view) and all(one.observed and one.observed.reset == one.reset for one in running)
+    resetting = [f"{one.id} is being reset" for one in running if not one.observed or one.observed.reset != one.reset]
+    return [*unsettled(view), *resetting]
+
+
+def settle(machine: Machine, store: Store) -> None:
+    """Waits until nothing is on its way any more; tells what is, and the logs, when that does not come to be."""
+    deadline = time.monotonic() + 300
+    while left := on_the_way(store.view()):
+        assert time.monotonic() < deadline, "\n".join([*left, machine.logs()])
+        time.sleep(0.2)
 
 
 def wanted(view: View) -> dict[str, Any]:
@@ -255,7 +270,7 @@ def test_nothing_is_lost_or_leaked(machine: Machine, seed: int, tmp_path: Path) 
         wishes |= owner.wishes
     print({state: list(wishes.values()).count(state) for state in ("running", "stopped", "terminated")})
     with host.store() as store:
-        eventually(lambda: settled(store.view()), 180)
+        settle(machine, store)
         assert problems(store.view(), host.layout.load_config()) == []
         assert {one.id: str(one.state) for one in store.view().list(Instance)} == wishes
         boots = {one.id: one.boot for one in store.view().list(Instance)}
@@ -271,7 +286,7 @@ def test_nothing_is_lost_or_leaked(machine: Machine, seed: int, tmp_path: Path) 
         session.kill()
         session.wait()
         ec2.terminate_instances(InstanceIds=list(wishes))
-        eventually(lambda: settled(store.view()), 60)
+        settle(machine, store)
         check_host(host, store.view())
         assert not host.volumes()
     machine.pileus("down", "--destroy")
